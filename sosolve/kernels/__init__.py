@@ -1,0 +1,35 @@
+"""Kernels: arrays in, arrays out, no objects. One set of names, one module for each way of running them."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import numpy as np
+
+from . import reference
+
+#: Stored entries of X below which plain array code is used: a fit of that size is over before the compiled
+#: kernels are read from their cache (about 0.2 s a process).
+COMPILED_FROM = 500_000
+
+
+def kernels_for(X) -> ModuleType:
+    """Return the module of kernels for an array.
+
+    Parameters
+    ----------
+    X : array or scipy.sparse CSR
+        The data, or rows in sample space.
+
+    Returns
+    -------
+    module
+        `numba_cpu` for large NumPy arrays and CSR matrices in float32 or float64, else `reference`.
+    """
+    entries = X.data if hasattr(X, "indptr") else X
+    plain = isinstance(entries, np.ndarray) and entries.dtype.char in "fd"
+    if plain and reference.cost_of(X) >= COMPILED_FROM:
+        from . import numba_cpu
+
+        return numba_cpu
+    return reference

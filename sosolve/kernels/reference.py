@@ -1,0 +1,334 @@
+"""Every kernel in plain array-API code: the oracle for the fast ones, and the path of small problems.
+
+Conventions shared by all kernel modules
+----------------------------------------
+X : (n, d) dense array of any array library, or scipy.sparse CSR; float32 or float64.
+w, b : (d,) and float for one output; (K, d) and (K,) for K outputs. Always float64.
+z, r, h : (n,) or (n, K) rows in sample space. Always float64.
+s : (n,) sample weights that sum to 1, or shape (1,) where all rows weigh the same.
+One call of a kernel that takes X is one pass: X is traversed once, in row blocks that stay in the cache while both
+X v and X' r are formed.
+"""
+
+from __future__ import annotations
+
+import math
+
+import scipy.sparse
+from array_api_compat import array_namespace, device, is_numpy_array
+
+#: Bytes of X in a row block: half of a common L2 cache.
+BLOCK_BYTES = 512 * 1024
+
+
+def row_blocks(X):
+    """Yield (start, stop, rows of X) over cache-sized blocks; a CSR matrix is one block, slicing would copy it."""
+    n = X.shape[0]
+    if scipy.sparse.issparse(X):
+        yield 0, n, X
+        return
+    rows = max(1, BLOCK_BYTES // max(1, 8 * X.shape[1]))
+    for start in range(0, n, rows):
+        stop = min(start + rows, n)
+        yield start, stop, X[start:stop, :]
+
+
+def _to_double(X):
+    """Return X with float64 entries: a block at most, never a copy of a float64 array."""
+    if scipy.sparse.issparse(X) or is_numpy_array(X):
+        return X if X.dtype.itemsize == 8 else X.astype("float64")
+    xp = array_namespace(X)
+    return xp.astype(X, xp.float64, copy=False)
+
+
+def _forward(X, w, b):
+    return X @ (w.T if w.ndim == 2 else w) + b
+
+
+def _back(X, r):
+    """Return (X' r, sum r), shapes (d,) and () or (K, d) and (K,)."""
+    xp = array_namespace(r)
+    total = xp.sum(r, axis=0)
+    if r.ndim == 1:
+        return X.T @ r, total
+    product = X.T @ r
+    return product.T, total
+
+
+def _accumulate(X, rows_of):
+    """Return (sum of X_b' r_b, sum of r_b) over row blocks with r_b = rows_of(block, start, stop)."""
+    g = total = None
+    for start, stop, block in row_blocks(X):
+        block = _to_double(block)
+        part, part_total = _back(block, rows_of(block, start, stop))
+        g, total = (part, part_total) if g is None else (g + part, total + part_total)
+    return g, total
+
+
+def _rows(s, start, stop):
+    """Return the weights of a block."""
+    return s if s.shape[0] == 1 else s[start:stop]
+
+
+def linear(X, w, b):
+    """Return z = X w' + b, shape (n,) or (n, K)."""
+    xp = array_namespace(w)
+    parts = [_forward(_to_double(block), w, b) for _, _, block in row_blocks(X)]
+    return parts[0] if len(parts) == 1 else xp.concat(parts)
+
+
+def transposed(X, r):
+    """Return (X' r, sum of r over rows), shapes (d,) and () or (K, d) and (K,)."""
+    return _accumulate(X, lambda block, start, stop: r[start:stop, ...])
+
+
+def normal_mv(X, h, v, v0):
+    """Return (X' u, sum u) with u = h * (X v + v0), one output."""
+    return _accumulate(X, lambda block, start, stop: h[start:stop] * _forward(block, v, v0))
+
+
+def softmax_normal_mv(X, P, s, v, v0):
+    """Return (X' U, sum U) with U = softmax_curv_mv(P, s, X v' + v0), K outputs."""
+
+    def rows_of(block, start, stop):
+        return softmax_curv_mv(P[start:stop, :], _rows(s, start, stop), _forward(block, v, v0))
+
+    return _accumulate(X, rows_of)
+
+
+def _fused(rows, X, y, s, w, b):
+    """Return (value, z, curvature rows, X' r, sum r): the composition that every fused kernel must equal."""
+    xp = array_namespace(w)
+    value, z_parts, curv_parts = 0.0, [], []
+
+    def rows_of(block, start, stop):
+        nonlocal value
+        z = _forward(block, w, b)
+        part, r, curv = rows(y[start:stop], z, _rows(s, start, stop))
+        value += part
+        z_parts.append(z)
+        curv_parts.append(curv)
+        return r
+
+    g, total = _accumulate(X, rows_of)
+    if len(z_parts) == 1:
+        return value, z_parts[0], curv_parts[0], g, total
+    return value, xp.concat(z_parts), xp.concat(curv_parts), g, total
+
+
+def logistic_linear(X, y, s, w, b):
+    """Return (value, z, h, X' r, sum r) of the logistic loss of z = X w + b, in one pass."""
+    return _fused(logistic_rows, X, y, s, w, b)
+
+
+def squared_linear(X, y, s, w, b):
+    """Return (value, z, h, X' r, sum r) of the squared loss of z = X w + b, in one pass."""
+    return _fused(squared_rows, X, y, s, w, b)
+
+
+def softmax_linear(X, y, s, w, b, reference):
+    """Return (value, z, P, X' r, sum r) of the softmax loss of z = X w' + b, in one pass."""
+    return _fused(lambda y, z, s: softmax_rows(y, z, s, reference), X, y, s, w, b)
+
+
+def gram(X, h, mean, scale, blocks=None):
+    """Return the weighted Gram matrix of the standardised columns.
+
+    With x~ = (x - mean) / scale: sum_i h_i x~_i x~_i', shape (d, d), and sum_i h_i x~_i, shape (d,).
+
+    Parameters
+    ----------
+    X : (n, d)
+    h : (n,)
+        Of any sign, but all of one sign is twice as fast.
+    mean, scale : (d,)
+    blocks : list of (start, stop), optional
+        Row ranges to sum over; all rows where None.
+    """
+    xp = array_namespace(h)
+    if scipy.sparse.issparse(X):
+        return _gram_sparse(X, h, mean, scale, blocks)
+    negative, positive = bool(xp.any(h < 0.0)), bool(xp.any(h > 0.0))
+    sign = -1.0 if negative and not positive else 1.0
+    G = g = None
+    for start, stop in row_ranges(X, blocks):
+        A = (_to_double(X[start:stop, :]) - mean) / scale
+        weights = sign * h[start:stop]
+        if negative and positive:
+            B, part = weights[:, None] * A, None
+            part, first = A.T @ B, xp.sum(B, axis=0)
+        else:
+            root = xp.sqrt(weights)
+            A = root[:, None] * A
+            part, first = A.T @ A, root @ A
+        G, g = (part, first) if G is None else (G + part, g + first)
+    return sign * G, sign * g
+
+
+def row_ranges(X, blocks):
+    """Return `blocks`, cut to blocks of 4 MB (long enough for a matrix product at full speed)."""
+    longest = max(64, 8 * BLOCK_BYTES // max(1, 8 * X.shape[1]))
+    ranges = [(0, X.shape[0])] if blocks is None else blocks
+    return [(k, min(k + longest, stop)) for start, stop in ranges for k in range(start, stop, longest)]
+
+
+def _gram_sparse(X, h, mean, scale, blocks):
+    """Return `gram` for CSR through X'HX and the algebra of centring; X itself is never centred."""
+    if blocks is not None:
+        X = scipy.sparse.vstack([X[a:b] for a, b in blocks], format="csr")
+        xp = array_namespace(h)
+        h = xp.concat([h[a:b] for a, b in blocks])
+    X = _to_double(X)
+    weighted = X.copy()
+    weighted.data = weighted.data * h.repeat(X.indptr[1:] - X.indptr[:-1])
+    product = X.T @ weighted
+    product = product.toarray()
+    first, total = X.T @ h, float(h.sum())
+    cross = mean[:, None] * first[None, :]
+    G = product - cross - cross.T + total * mean[:, None] * mean[None, :]
+    return G / scale[:, None] / scale[None, :], (first - total * mean) / scale
+
+
+def diagonal(X, h, mean, scale):
+    """Return (sum_i h_ik x~_ij^2, sum_i h_ik) for h of shape (n, K): shapes (K, d) and (K,), in one pass."""
+    xp = array_namespace(h)
+    totals = xp.sum(h, axis=0)
+    if scipy.sparse.issparse(X):
+        scaled = _to_double(X).copy()
+        scaled.data = scaled.data / scale[scaled.indices]
+        first = scaled.T @ h
+        scaled.data = scaled.data**2
+        ratio = (mean / scale)[:, None]
+        centred = scaled.T @ h - 2.0 * ratio * first + ratio**2 * totals[None, :]
+        return xp.where(centred > 0.0, centred, 0.0 * centred).T, totals
+    out = None
+    for start, stop, block in row_blocks(X):
+        part = xp.matrix_transpose(h[start:stop, :]) @ ((_to_double(block) - mean) / scale) ** 2
+        out = part if out is None else out + part
+    return out, totals
+
+
+def moments(X, s, centre):
+    """Return the weighted mean and the root of the weighted mean square deviation of the columns, each (d,).
+
+    Deviations are from the mean where `centre`, else from zero (then the mean returned is zero). Each column is
+    first shifted by its entry in the row of largest weight and divided by its largest absolute deviation: the
+    shift keeps a large mean from cancelling the variance (its own weight bounds the loss by n eps), the division
+    keeps the squares from overflow and underflow for any finite column.
+    """
+    xp = array_namespace(s)
+    n, d = X.shape
+    weights = s if s.shape[0] == n else xp.broadcast_to(s, (n,))
+    if scipy.sparse.issparse(X):
+        return _moments_sparse(_to_double(X), weights, centre)
+    zeros = xp.zeros(d, dtype=xp.float64, device=device(s))
+    shift = zeros
+    if centre:
+        heaviest = int(xp.argmax(weights))
+        shift = _to_double(X[heaviest : heaviest + 1, :])[0, :]
+    top = zeros
+    for start, stop, block in row_blocks(X):
+        # halves: the difference of two finite numbers may overflow
+        deviation = xp.abs(0.5 * _to_double(block) - 0.5 * shift)
+        active = weights[start:stop, None] > 0.0
+        top = xp.maximum(top, xp.max(xp.where(active, deviation, xp.zeros_like(deviation)), axis=0))
+    unit = xp.where(top > 0.0, top, xp.ones_like(top))
+    first, second = zeros, zeros
+    for start, stop, block in row_blocks(X):
+        deviation = (0.5 * _to_double(block) - 0.5 * shift) / unit
+        active = weights[start:stop, None] > 0.0
+        deviation = xp.where(active, deviation, xp.zeros_like(deviation))
+        first = first + weights[start:stop] @ deviation
+        second = second + weights[start:stop] @ deviation**2
+    return finish_moments(shift, 2.0 * unit, first, second, centre)
+
+
+def finish_moments(shift, unit, first, second, centre):
+    """Return mean and scale from the moments of (x - shift) / unit, both in units of x."""
+    xp = array_namespace(shift)
+    if not centre:
+        return xp.zeros_like(first), unit * xp.sqrt(second)
+    variance = second - first**2
+    # Below n eps of the second moment the variance is rounding: the column is constant.
+    floor = 64.0 * float(xp.finfo(second.dtype).eps) * second
+    deviation = xp.sqrt(xp.where(variance > floor, variance, xp.zeros_like(variance)))
+    return shift + unit * first, unit * deviation
+
+
+def _moments_sparse(X, weights, centre):
+    """Return `moments` of CSR; the shift is zero, which the zeros of a sparse column make harmless."""
+    xp = array_namespace(weights)
+    top = abs(X).max(axis=0).toarray().ravel() if X.shape[0] else xp.zeros(X.shape[1])
+    unit = xp.where(top > 0.0, top, xp.ones_like(top))
+    scaled = X.copy()
+    scaled.data = X.data / unit[X.indices]
+    first = scaled.T @ weights
+    scaled.data = scaled.data**2
+    return finish_moments(xp.zeros_like(unit), unit, first, scaled.T @ weights, centre)
+
+
+# ---------------------------------------------------------------------- rows: losses in sample space
+
+
+def logistic_rows(y, z, s):
+    """Return (sum s l, s l', s l'') of l = log(1 + e^z) - y z for y in [0, 1].
+
+    With e = exp(-|z|): sigmoid(|z|) = 1 / (1 + e) and sigmoid(-|z|) = e / (1 + e), so that neither overflow nor
+    cancellation occurs for any finite z, also where the loss is far below eps.
+    """
+    xp = array_namespace(z)
+    size = xp.abs(z)
+    e = xp.exp(-size)
+    up = z >= 0.0
+    near, far = 1.0 / (1.0 + e), e / (1.0 + e)
+    p, q = xp.where(up, near, far), xp.where(up, far, near)
+    # softplus(z) - y z = (1 - y) softplus(z) + y softplus(-z)
+    wrong = xp.where(up, 1.0 - y, y)
+    loss = wrong * size + xp.log1p(e)
+    return float(xp.sum(s * loss)), s * ((1.0 - y) * p - y * q), s * (p * q)
+
+
+def squared_rows(y, z, s):
+    """Return (sum s l, s l', s l'') of l = (z - y)^2 / 2."""
+    xp = array_namespace(z)
+    r = z - y
+    return float(xp.sum(0.5 * s * r * r)), s * r, s * xp.ones_like(z)
+
+
+def softmax_rows(y, z, s, reference):
+    """Return (sum s l, s dl/dz, P) of l = log(sum_k e^z_k) - z_y for classes y in 0 .. K - 1.
+
+    With `reference`, z has one column less than there are classes and the last class has z = 0. Sums over the other
+    classes are formed without the largest (for l) and without the true one (for the gradient), so that a loss far
+    below eps keeps its relative accuracy.
+    """
+    xp = array_namespace(z)
+    n, columns = z.shape
+    if reference:
+        z = xp.concat([z, xp.zeros((n, 1), dtype=z.dtype, device=device(z))], axis=1)
+    classes = xp.arange(z.shape[1], dtype=xp.int64, device=device(z))[None, :]
+    true = classes == xp.astype(y, xp.int64)[:, None]
+    top = xp.max(z, axis=1)
+    largest = classes == xp.argmax(z, axis=1)[:, None]
+    e = xp.exp(z - top[:, None])
+    zeros = xp.zeros_like(e)
+    others = xp.sum(xp.where(largest, zeros, e), axis=1)
+    wrong = xp.sum(xp.where(true, zeros, e), axis=1)
+    total = 1.0 + others
+    P = e / total[:, None]
+    z_true = xp.sum(xp.where(true, z, zeros), axis=1)
+    value = float(xp.sum(s * (xp.log1p(others) + (top - z_true))))
+    r = s[:, None] * xp.where(true, -(wrong / total)[:, None] + zeros, P)
+    return value, r[:, :columns], P[:, :columns]
+
+
+def softmax_curv_mv(P, s, U):
+    """Return s (diag(P_i) - P_i P_i') U_i row by row, shape (n, K)."""
+    xp = array_namespace(P)
+    mean = xp.sum(P * U, axis=1)
+    return s[:, None] * P * (U - mean[:, None])
+
+
+def cost_of(X):
+    """Return the number of stored entries of X, in units of which thresholds are given."""
+    return X.nnz if scipy.sparse.issparse(X) else math.prod(X.shape)

@@ -1,0 +1,161 @@
+"""DataTerm: a loss after a model, as an Objective. The only place where J' H J is composed."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from array_api_compat import array_namespace
+
+from ..protocols import Array, Counts
+from .losses import Loss
+from .models import LinearModel
+
+
+class DataTerm:
+    """sum_i s_i l(y_i, z_i(theta)) with weights s that sum to 1 over the rows.
+
+    Parameters
+    ----------
+    model : LinearModel
+        Or any object with `size`, `counts` and `at(theta)` giving `z()`, `jvp(v)`, `vjp(r)`, `gram(blocks, rows)`
+        and `diagonal(rows)`.
+    loss : Loss
+    y : Array of shape (n,)
+    weights : Array of shape (n,) or (1,)
+        Sum to 1 over the rows; shape (1,) where every row weighs the same.
+    """
+
+    def __init__(self, model: LinearModel, loss: Loss, y: Array, weights: Array):
+        self.model, self.loss, self.y, self.weights = model, loss, y, weights
+        self.is_fused = bool(loss.fused) and isinstance(model, LinearModel)
+        self.has_fused_mv = isinstance(model, LinearModel) and (loss.n_outputs == 1 or bool(loss.fused))
+        self._counts = Counts()
+
+    @property
+    def size(self) -> int:
+        """p, the number of parameters."""
+        return self.model.size
+
+    @property
+    def counts(self) -> Counts:
+        """The work done so far, the model's passes included."""
+        return self._counts + self.model.counts
+
+    def at(self, theta: Array) -> DataPoint:
+        """Return the point at theta."""
+        return DataPoint(self, theta)
+
+
+class DataPoint:
+    """A `DataTerm` at one theta.
+
+    Value, gradient and row curvatures come from one fused pass where there is a kernel for the pair of loss and
+    model; else value and curvature from one pass, the gradient from another when it is asked for. A point made by
+    a ray knows z already: its value costs no pass.
+    """
+
+    def __init__(self, term: DataTerm, theta: Array, z: Array | None = None):
+        self.term, self._theta, self._z = term, theta, z
+        self._map = term.model.at(theta)
+
+    @property
+    def theta(self) -> Array:
+        """The parameters, shape (p,)."""
+        return self._theta
+
+    @cached_property
+    def _rows(self) -> tuple[float, Array, Array, Array | None, Array | None]:
+        """(value, z, curvature rows, gradient rows or None, gradient or None)."""
+        term = self.term
+        term._counts.n_value += 1
+        if self._z is None and term.is_fused:
+            term._counts.n_grad += 1
+            value, z, curv, grad = term.model.fused(
+                term.loss.fused, self._theta, term.y, term.weights, term.loss.options()
+            )
+            return value, z, curv, None, grad
+        z = self._map.z() if self._z is None else self._z
+        value, r, curv = term.loss.rows(term.y, z, term.weights)
+        return value, z, curv, r, None
+
+    @property
+    def value(self) -> float:
+        """The weighted mean loss."""
+        return self._rows[0]
+
+    @cached_property
+    def grad(self) -> Array:
+        """Its gradient, shape (p,)."""
+        *_, r, grad = self._rows
+        if grad is not None:
+            return grad
+        self.term._counts.n_grad += 1
+        return self._map.vjp(r)
+
+    @cached_property
+    def curvature(self) -> DataCurvature:
+        """J' H J with the curvature H of the loss by rows."""
+        return DataCurvature(self.term, self._map, self._rows[2])
+
+    def along(self, d: Array) -> DataRay:
+        """Return the ray theta + t d."""
+        return DataRay(self, d)
+
+
+class DataCurvature:
+    """J' H J: J from the model, H block diagonal by rows from the loss."""
+
+    def __init__(self, term: DataTerm, at, curv: Array):
+        self._term, self._map, self._curv = term, at, curv
+        self.exact = term.loss.exact and isinstance(term.model, LinearModel)
+
+    def mv(self, v: Array) -> Array:
+        """Return J' H J v, shape (p,); one pass for a linear model and a loss with a fused kernel."""
+        term, loss = self._term, self._term.loss
+        term._counts.n_mv += 1
+        if term.has_fused_mv:
+            return term.model.normal_mv(loss.fused_mv, loss.weights_for_mv(self._curv, term.weights), v)
+        return self._map.vjp(loss.curv_mv(self._curv, self._map.jvp(v), term.weights))
+
+    def diag(self) -> Array:
+        """Return the diagonal, shape (p,)."""
+        return self._map.diagonal(self._term.loss.diag_rows(self._curv, self._term.weights))
+
+    def dense(self, rows: float = 1.0) -> Array:
+        """Return the matrix, shape (p, p), or its estimate from a fraction of the rows."""
+        return self._map.gram(self._term.loss.blocks(self._curv, self._term.weights), rows)
+
+
+class DataRay:
+    """A `DataTerm` along theta + t d. J d is formed once; after that a trial costs O(n) and no pass."""
+
+    def __init__(self, start: DataPoint, d: Array):
+        self._start, self._d = start, d
+        self._last: tuple[float, DataPoint] | None = None
+
+    @cached_property
+    def _direction(self) -> Array:
+        """J d, same shape as z; one pass."""
+        return self._start._map.jvp(self._d)
+
+    def __call__(self, t: float) -> tuple[float, float]:
+        """Return the value and the slope at t."""
+        value, _, _, r, _ = self._trial(t)._rows
+        xp = array_namespace(r)
+        return value, float(xp.sum(r * self._direction))
+
+    def point(self, t: float) -> DataPoint:
+        """Return the point at t: a full (fused) evaluation unless J d is already there."""
+        if self._last is not None and self._last[0] == t:
+            return self._last[1]
+        if "_direction" in self.__dict__:
+            return self._trial(t)
+        self._last = (t, self._start.term.at(self._start.theta + t * self._d))
+        return self._last[1]
+
+    def _trial(self, t: float) -> DataPoint:
+        """Return the point at t with its z from the ray; the last one is kept."""
+        if self._last is None or self._last[0] != t or self._last[1]._z is None:
+            z = self._start._rows[1] + t * self._direction
+            self._last = (t, DataPoint(self._start.term, self._start.theta + t * self._d, z))
+        return self._last[1]

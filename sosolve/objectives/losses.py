@@ -1,0 +1,153 @@
+"""Losses: row-wise maths in sample space. A loss knows nothing of X, of parameters or of penalties.
+
+`z` holds the linear predictors (or a curve's values): shape (n,) for one output, (n, K) for K. A loss of one
+output needs `rows` alone, whose third result is then the second derivative; five lines make a new one, see
+"Add a loss" in the documentation and `sosolve.testing.check_loss`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from ..kernels import kernels_for
+from ..protocols import Array
+
+
+class Loss:
+    """Base of all losses; the defaults are right for any loss of one output.
+
+    Attributes
+    ----------
+    n_outputs : int
+        Columns of z; 1 means that z has shape (n,).
+    exact : bool
+        Whether the curvature is the true second derivative.
+    fused : str
+        Name of a kernel that yields value, gradient and curvature of a linear model in one pass; "" for none.
+    fused_mv : str
+        Name of the kernel for its curvature products in one pass.
+    """
+
+    n_outputs: int = 1
+    exact: ClassVar[bool] = True
+    fused: ClassVar[str] = ""
+    fused_mv: ClassVar[str] = "normal_mv"
+
+    def rows(self, y: Array, z: Array, w: Array) -> tuple[float, Array, Array]:
+        """Return the weighted sum of the losses, its gradient and its curvature by rows.
+
+        Parameters
+        ----------
+        y : Array of shape (n,)
+            Targets.
+        z : Array of shape (n,) or (n, K)
+        w : Array of shape (n,) or (1,)
+            Sample weights, to be multiplied into all three results.
+
+        Returns
+        -------
+        float
+            sum_i w_i l(y_i, z_i).
+        Array, same shape as z
+            w_i dl/dz_i.
+        Array
+            What `curv_mv` and `blocks` need; for one output w_i d2l/dz_i^2, >= 0, shape (n,).
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no rows: define rows(y, z, w)")
+
+    def options(self) -> tuple:
+        """Return what the fused kernel takes after its arrays."""
+        return ()
+
+    def weights_for_mv(self, curv: Array, w: Array) -> tuple[Array, ...]:
+        """Return the arrays that the fused curvature product takes after X."""
+        return (curv,)
+
+    def curv_mv(self, curv: Array, u: Array, w: Array) -> Array:
+        """Return the curvature of the rows times u, same shape as z."""
+        return curv * u
+
+    def diag_rows(self, curv: Array, w: Array) -> Array:
+        """Return the diagonal of the curvature of the rows, same shape as z."""
+        return curv
+
+    def blocks(self, curv: Array, w: Array) -> Iterator[tuple[int, int, Array]]:
+        """Yield (k, l, h): the (n,) weights of the block of the Hessian that couples outputs k <= l."""
+        yield 0, 0, curv
+
+
+class LogisticLoss(Loss):
+    """l = log(1 + exp(z)) - y z in nats, for y in {0, 1} (or between)."""
+
+    fused = "logistic_linear"
+
+    def rows(self, y: Array, z: Array, w: Array) -> tuple[float, Array, Array]:
+        """Return sum w l, w (sigmoid(z) - y), w sigmoid(z) (1 - sigmoid(z))."""
+        return kernels_for(z).logistic_rows(y, z, w)
+
+
+class SquaredLoss(Loss):
+    """l = (z - y)^2 / 2, in squared units of y."""
+
+    fused = "squared_linear"
+
+    def rows(self, y: Array, z: Array, w: Array) -> tuple[float, Array, Array]:
+        """Return sum w l, w (z - y), w."""
+        return kernels_for(z).squared_rows(y, z, w)
+
+
+class SoftmaxLoss(Loss):
+    """l = log(sum_k exp(z_k)) - z_y in nats, for classes y in 0 .. n_classes - 1.
+
+    Parameters
+    ----------
+    n_classes : int
+        >= 2.
+    reference : bool, default=False
+        The last class is the reference: its z is 0 and has no column, so that z has n_classes - 1 columns.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two classes.
+    """
+
+    fused = "softmax_linear"
+    fused_mv = "softmax_normal_mv"
+
+    def __init__(self, n_classes: int, reference: bool = False):
+        if n_classes < 2:
+            raise ValueError(
+                f"received n_classes={n_classes}; softmax compares at least 2 classes: pass the number of classes"
+            )
+        self.n_classes, self.reference = n_classes, reference
+        self.n_outputs = n_classes - 1 if reference else n_classes
+
+    def rows(self, y: Array, z: Array, w: Array) -> tuple[float, Array, Array]:
+        """Return sum w l, w (P - onehot(y)), P."""
+        z = z if z.ndim == 2 else z[:, None]
+        return kernels_for(z).softmax_rows(y, z, w, self.reference)
+
+    def options(self) -> tuple:
+        """Return the flag of the reference class."""
+        return (self.reference,)
+
+    def weights_for_mv(self, curv: Array, w: Array) -> tuple[Array, ...]:
+        """Return (P, w)."""
+        return curv, w
+
+    def curv_mv(self, curv: Array, u: Array, w: Array) -> Array:
+        """Return w (P u - P (P . u)) by rows."""
+        return kernels_for(curv).softmax_curv_mv(curv, w, u)
+
+    def diag_rows(self, curv: Array, w: Array) -> Array:
+        """Return w P (1 - P), shape (n, K)."""
+        return w[:, None] * (curv * (1.0 - curv))
+
+    def blocks(self, curv: Array, w: Array) -> Iterator[tuple[int, int, Array]]:
+        """Yield w P_k (1 - P_k) on the diagonal and -w P_k P_l off it: one sign each."""
+        for k in range(self.n_outputs):
+            yield k, k, w * (curv[:, k] * (1.0 - curv[:, k]))
+            for other in range(k + 1, self.n_outputs):
+                yield k, other, -w * (curv[:, k] * curv[:, other])

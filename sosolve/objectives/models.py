@@ -1,0 +1,257 @@
+"""Models: from parameters to the predictors z. The intercept lives here and nowhere else."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from array_api_compat import array_namespace, device
+
+from ..kernels import kernels_for
+from ..protocols import Array, Counts
+
+#: Rows in one block of the sample that estimates a curvature.
+SAMPLE_BLOCK = 64
+
+
+class LinearModel:
+    """z = X w + b, with parameters in a standardised basis.
+
+    The flat parameter vector holds v = w scale, K rows of d, and then (with an intercept) c = b + w . mean, K
+    numbers: z = ((X - mean) / scale) v + c without ever forming that matrix. Equivalent to the user's basis for
+    any mean and scale; a ridge of strength alpha on w becomes alpha / scale^2 on v.
+
+    Parameters
+    ----------
+    X : array of shape (n, d), or scipy.sparse CSR
+        float32 or float64; never copied, never changed.
+    n_outputs : int, default=1
+        K. One output gives z the shape (n,).
+    fit_intercept : bool, default=True
+    mean, scale : Array of shape (d,), optional
+        float64; 0 and 1 where None. Without an intercept the mean must be None.
+
+    Attributes
+    ----------
+    size : int
+        K (d + 1), or K d without an intercept.
+    counts : Counts
+        Passes over X.
+    """
+
+    def __init__(
+        self,
+        X: Array,
+        n_outputs: int = 1,
+        fit_intercept: bool = True,
+        mean: Array | None = None,
+        scale: Array | None = None,
+    ):
+        self.X, self.n_outputs, self.fit_intercept = X, n_outputs, fit_intercept
+        self.n_rows, self.n_features = X.shape
+        self.kernels: ModuleType = kernels_for(X)
+        data = X.data if hasattr(X, "indptr") else X
+        self.xp = xp = array_namespace(data)
+        where = {"dtype": xp.float64, "device": device(data)}
+        self.mean = xp.zeros(self.n_features, **where) if mean is None else mean
+        self.scale = xp.ones(self.n_features, **where) if scale is None else scale
+        self.size = n_outputs * (self.n_features + bool(fit_intercept))
+        self.counts = Counts()
+
+    @classmethod
+    def standardised(
+        cls, X: Array, weights: Array, strength: Array | float = 0.0, n_outputs: int = 1, fit_intercept: bool = True
+    ) -> LinearModel:
+        """Return the model whose basis makes the curvature's diagonal about one.
+
+        scale^2 = var(x) + strength: the standard deviation of the column (root mean square without an intercept),
+        widened by its ridge so that a column whose ridge outweighs its data stays representable. Constant columns
+        without a ridge get scale 1.
+
+        Parameters
+        ----------
+        X : array of shape (n, d), or CSR
+        weights : Array of shape (n,) or (1,)
+            Sum to 1 over the rows.
+        strength : float or Array of shape (d,)
+            Ridge in the units of the user's coefficients.
+        n_outputs, fit_intercept
+            As for the class.
+        """
+        mean, spread = kernels_for(X).moments(X, weights, bool(fit_intercept))
+        xp = array_namespace(spread)
+        ridge = xp.sqrt(strength + xp.zeros_like(spread))
+        top = xp.maximum(spread, ridge)
+        unit = xp.where(top > 0.0, top, xp.ones_like(top))
+        scale = xp.where(top > 0.0, unit * xp.sqrt((spread / unit) ** 2 + (ridge / unit) ** 2), unit)
+        return cls(X, n_outputs, fit_intercept, mean if fit_intercept else None, scale)
+
+    # ------------------------------------------------------------------ bases
+
+    def _split(self, theta: Array) -> tuple[Array, Array]:
+        """Return v as (K, d) and c as (K,), c = 0 without an intercept."""
+        K, d = self.n_outputs, self.n_features
+        v = self.xp.reshape(theta[: K * d], (K, d))
+        c = theta[K * d :] if self.fit_intercept else self.xp.zeros(K, dtype=theta.dtype, device=device(theta))
+        return v, c
+
+    def _join(self, v: Array, c: Array) -> Array:
+        """Return the flat vector of v, (K, d), and c, (K,)."""
+        flat = self.xp.reshape(v, (-1,))
+        return self.xp.concat([flat, c]) if self.fit_intercept else flat
+
+    def coefficients(self, theta: Array) -> tuple[Array, Array]:
+        """Return (coef, intercept) in the user's units, shapes (K, d) and (K,)."""
+        v, c = self._split(theta)
+        coef = v / self.scale
+        return coef, c - coef @ self.mean
+
+    def theta(self, coef: Array, intercept: Array) -> Array:
+        """Return the flat parameters of coefficients in the user's units: the inverse of `coefficients`."""
+        return self._join(coef * self.scale, intercept + coef @ self.mean)
+
+    def strengths(self, strength: Array | float) -> Array:
+        """Return a ridge on the user's coefficients as strengths on the parameters, shape (p,); 0 on intercepts."""
+        xp = self.xp
+        ridge = (xp.sqrt(strength + xp.zeros_like(self.scale)) / self.scale) ** 2
+        rows = xp.broadcast_to(ridge[None, :], (self.n_outputs, self.n_features))
+        return self._join(rows, xp.zeros(self.n_outputs, dtype=ridge.dtype, device=device(ridge)))
+
+    def _raw(self, theta: Array) -> tuple[Array, Array]:
+        """Return what the kernels take: (w, b), of shapes (d,) and () for one output."""
+        coef, intercept = self.coefficients(theta)
+        return (coef[0, :], intercept[0]) if self.n_outputs == 1 else (coef, intercept)
+
+    def _pull_back(self, g: Array, total: Array) -> Array:
+        """Return the gradient by the parameters from (X'r, sum r)."""
+        K = self.n_outputs
+        g = self.xp.reshape(g, (K, self.n_features))
+        total = self.xp.reshape(self.xp.asarray(total), (K,))
+        return self._join((g - total[:, None] * self.mean[None, :]) / self.scale, total)
+
+    # ------------------------------------------------------------------ products, one pass each
+
+    def at(self, theta: Array) -> LinearMap:
+        """Return the model at one parameter vector."""
+        return LinearMap(self, theta)
+
+    def forward(self, theta: Array) -> Array:
+        """Return z, shape (n,) or (n, K); linear in theta, so that it serves for directions too."""
+        self.counts.n_passes += 1
+        return self.kernels.linear(self.X, *self._raw(theta))
+
+    def backward(self, r: Array) -> Array:
+        """Return J' r, shape (p,), for rows r of the shape of z."""
+        self.counts.n_passes += 1
+        return self._pull_back(*self.kernels.transposed(self.X, r))
+
+    def normal_mv(self, kernel: str, arrays: tuple[Array, ...], v: Array) -> Array:
+        """Return J' H J v by the named fused kernel, whose arrays describe H."""
+        self.counts.n_passes += 1
+        return self._pull_back(*getattr(self.kernels, kernel)(self.X, *arrays, *self._raw(v)))
+
+    def fused(
+        self, kernel: str, theta: Array, y: Array, weights: Array, options: tuple
+    ) -> tuple[float, Array, Array, Array]:
+        """Return (value, z, curvature rows, gradient) by the named fused kernel."""
+        self.counts.n_passes += 1
+        found = getattr(self.kernels, kernel)(self.X, y, weights, *self._raw(theta), *options)
+        value, z, curv, g, total = found
+        return value, z, curv, self._pull_back(g, total)
+
+    # ------------------------------------------------------------------ matrices
+
+    def gram(self, blocks, rows: float = 1.0) -> Array:
+        """Return sum over outputs of J' diag(h_kl) J, shape (p, p).
+
+        Parameters
+        ----------
+        blocks : iterable of (k, l, h)
+            As `Loss.blocks` yields them, k <= l.
+        rows : float, default=1
+            Fraction of the rows to estimate it from: evenly spread blocks, one drawn at random (fixed seed) from
+            each stratum, scaled so that sum(h) is kept.
+        """
+        xp, K, d = self.xp, self.n_outputs, self.n_features
+        sample = None if rows >= 1.0 else sample_blocks(self.n_rows, rows)
+        tiles = [[None] * K for _ in range(K)]
+        edges, corners = {}, {}
+        for k, other, h in blocks:
+            self.counts.n_passes += rows >= 1.0
+            G, g = self.kernels.gram(self.X, h, self.mean, self.scale, sample)
+            total = xp.sum(h)
+            if sample is not None:
+                seen = sum(float(xp.sum(h[a:b])) for a, b in sample)
+                factor = float(total) / seen if seen else 1.0
+                G, g = factor * G, factor * g
+            tiles[k][other] = tiles[other][k] = G
+            edges[k, other] = edges[other, k] = g
+            corners[k, other] = corners[other, k] = total
+        H = tiles[0][0] if K == 1 else xp.concat([xp.concat(row, axis=1) for row in tiles], axis=0)
+        if not self.fit_intercept:
+            return H
+        edge = xp.concat([xp.stack([edges[k, m] for m in range(K)], axis=1) for k in range(K)], axis=0)
+        corner = xp.stack([xp.stack([corners[k, m] for m in range(K)]) for k in range(K)])
+        top = xp.concat([H, edge], axis=1)
+        return xp.concat([top, xp.concat([xp.matrix_transpose(edge), corner], axis=1)], axis=0)
+
+    def diagonal(self, h: Array) -> Array:
+        """Return the diagonal of J' H J, shape (p,), from the diagonal h of H by rows, same shape as z; one pass."""
+        self.counts.n_passes += 1
+        h = h if h.ndim == 2 else h[:, None]
+        squares, totals = self.kernels.diagonal(self.X, h, self.mean, self.scale)
+        return self._join(squares, totals)
+
+
+class LinearMap:
+    """A `LinearModel` at one theta: z and the products with its Jacobian J (for a linear model the same anywhere)."""
+
+    def __init__(self, model: LinearModel, theta: Array):
+        self.model, self.theta = model, theta
+
+    def z(self) -> Array:
+        """Return the predictors, shape (n,) or (n, K)."""
+        return self.model.forward(self.theta)
+
+    def jvp(self, v: Array) -> Array:
+        """Return J v, same shape as z."""
+        return self.model.forward(v)
+
+    def vjp(self, r: Array) -> Array:
+        """Return J' r, shape (p,)."""
+        return self.model.backward(r)
+
+    def gram(self, blocks, rows: float = 1.0) -> Array:
+        """Return J' H J, shape (p, p), for H given by its blocks."""
+        return self.model.gram(blocks, rows)
+
+    def diagonal(self, h: Array) -> Array:
+        """Return the diagonal of J' H J, shape (p,), for H given by its diagonal rows."""
+        return self.model.diagonal(h)
+
+
+def sample_blocks(n: int, fraction: float, seed: int = 0) -> list[tuple[int, int]]:
+    """Return row ranges that cover about `fraction` of n rows, one at random in each of equally long strata.
+
+    Spread over the rows because files come sorted; random within a stratum because they come periodic.
+
+    Parameters
+    ----------
+    n : int
+    fraction : float
+        In (0, 1].
+    seed : int, default=0
+
+    Returns
+    -------
+    list of (start, stop)
+        In increasing order, disjoint.
+    """
+    import numpy as np
+
+    size = min(SAMPLE_BLOCK, max(1, n // 8))
+    total = -(-n // size)
+    count = min(total, max(1, round(fraction * total)))
+    edges = np.linspace(0, total, count + 1).astype(int)
+    rng = np.random.default_rng(seed)
+    chosen = [int(rng.integers(a, b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [(k * size, min((k + 1) * size, n)) for k in chosen]

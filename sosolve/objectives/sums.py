@@ -1,0 +1,109 @@
+"""A sum of objectives is an objective."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property, reduce
+from operator import add
+
+from ..protocols import Array, Counts, Curvature, Objective, Point, Ray
+
+
+class Sum:
+    """The sum of objectives of the same parameters.
+
+    Parameters
+    ----------
+    terms : sequence of Objective
+        At least one, all of the same size.
+
+    Raises
+    ------
+    ValueError
+        If there are no terms or their sizes differ.
+    """
+
+    def __init__(self, terms: Sequence[Objective]):
+        self.terms = tuple(terms)
+        sizes = {term.size for term in self.terms}
+        if len(sizes) != 1:
+            raise ValueError(
+                f"received terms with {sorted(sizes)} parameters; a sum needs at least one term and the same number "
+                "of parameters in all: build the terms for the same model"
+            )
+
+    @property
+    def size(self) -> int:
+        """p, the number of parameters."""
+        return self.terms[0].size
+
+    @property
+    def counts(self) -> Counts:
+        """The work of all terms."""
+        return reduce(add, (term.counts for term in self.terms))
+
+    def at(self, theta: Array) -> SumPoint:
+        """Return the point at theta."""
+        return SumPoint(theta, [term.at(theta) for term in self.terms])
+
+
+class SumPoint:
+    """The sum at one theta."""
+
+    def __init__(self, theta: Array, parts: list[Point]):
+        self.theta, self.parts = theta, parts
+
+    @cached_property
+    def value(self) -> float:
+        """Sum of the values."""
+        return sum(part.value for part in self.parts)
+
+    @cached_property
+    def grad(self) -> Array:
+        """Sum of the gradients, shape (p,)."""
+        return reduce(add, (part.grad for part in self.parts))
+
+    @cached_property
+    def curvature(self) -> SumCurvature:
+        """Sum of the curvatures."""
+        return SumCurvature([part.curvature for part in self.parts])
+
+    def along(self, d: Array) -> SumRay:
+        """Return the ray theta + t d."""
+        return SumRay(self.theta, d, [part.along(d) for part in self.parts])
+
+
+class SumCurvature:
+    """The sum of curvatures at one theta."""
+
+    def __init__(self, parts: list[Curvature]):
+        self._parts = parts
+        self.exact = all(part.exact for part in parts)
+
+    def mv(self, v: Array) -> Array:
+        """Return the sum of the products, shape (p,)."""
+        return reduce(add, (part.mv(v) for part in self._parts))
+
+    def diag(self) -> Array:
+        """Return the sum of the diagonals, shape (p,)."""
+        return reduce(add, (part.diag() for part in self._parts))
+
+    def dense(self, rows: float = 1.0) -> Array:
+        """Return the sum of the matrices, shape (p, p)."""
+        return reduce(add, (part.dense(rows) for part in self._parts))
+
+
+class SumRay:
+    """The sum along theta + t d."""
+
+    def __init__(self, theta: Array, d: Array, parts: list[Ray]):
+        self._theta, self._d, self._parts = theta, d, parts
+
+    def __call__(self, t: float) -> tuple[float, float]:
+        """Return the sums of values and slopes at t."""
+        pairs = [part(t) for part in self._parts]
+        return sum(value for value, _ in pairs), sum(slope for _, slope in pairs)
+
+    def point(self, t: float) -> SumPoint:
+        """Return the point at t."""
+        return SumPoint(self._theta + t * self._d, [part.point(t) for part in self._parts])

@@ -1,0 +1,339 @@
+"""The loop: one for the whole package. A solver adds `start(point)` and `step(point, state)`, nothing else."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from array_api_compat import array_namespace
+
+from ..history import STEP_FIELDS, History, Record, Result, Status
+from ..linalg import max_abs, norm
+from ..protocols import Array, Counts, Objective, Point
+
+#: Iterations without progress in value or gradient after which a fit has stalled.
+PATIENCE = 4
+#: Relative change of the value that is rounding of a long sum, not progress.
+VALUE_NOISE = 1e-15
+
+
+class Step:
+    """What one call of `Solver.step` returns.
+
+    Parameters
+    ----------
+    point : Point
+        Where the iteration ends: the old point itself when nothing was accepted.
+    state : object
+        Whatever the solver wants to see again.
+    accepted : bool
+        Whether the iterate moved.
+    status : Status, optional
+        Ends the fit.
+    **record
+        Fields of `Record` by name, for instance `step_size=0.5`.
+
+    Raises
+    ------
+    TypeError
+        If a field is not one that a step may report.
+    """
+
+    __slots__ = ("accepted", "point", "record", "state", "status")
+
+    def __init__(self, point: Point, state: object, accepted: bool, status: Status | None = None, **record: Any):
+        unknown = set(record) - STEP_FIELDS
+        if unknown:
+            raise TypeError(
+                f"received the unknown record field {', '.join(sorted(unknown))}; a step may report "
+                f"{', '.join(sorted(STEP_FIELDS))}: use one of these names"
+            )
+        self.point, self.state, self.accepted, self.status, self.record = point, state, accepted, status, record
+
+
+Callback = Callable[[Record, Point], "Status | bool | None"]
+
+
+@dataclass(kw_only=True)
+class Solver:
+    """Settings that every solver shares, and the loop.
+
+    Parameters
+    ----------
+    tol : float, optional
+        Half the squared Newton decrement must fall to tol^2 times the value: about the square root of the relative
+        gap to the minimum. Dimensionless, >= 0; 1e-4 where None.
+    gtol : float, optional
+        Bound on the largest absolute component of the gradient, >= 0; `tol` where None.
+    ftol : float, default=0
+        Also converged when an accepted step lowers the value by less than ftol times the value. 0 is off.
+    xtol : float, default=0
+        Also converged when an accepted step is shorter than xtol times the parameter vector. 0 is off.
+    max_iter : int, optional
+        Iterations, >= 0; 100 where None.
+    max_time : float, default=inf
+        Seconds, > 0, looked at after each iteration.
+
+    Attributes
+    ----------
+    needs : tuple of str
+        What the solver asks of a point: "grad", and "mv" or "dense" of its curvature.
+    name : str
+        The name that `solver=` accepts.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("grad",)
+    name: ClassVar[str] = ""
+
+    tol: float | None = None
+    gtol: float | None = None
+    ftol: float = 0.0
+    xtol: float = 0.0
+    max_iter: int | None = None
+    max_time: float = math.inf
+
+    def start(self, point: Point) -> object:
+        """Return the state before the first iteration."""
+        return None
+
+    def step(self, point: Point, state: Any) -> Step:
+        """Return the outcome of one iteration from `point`."""
+        raise NotImplementedError(f"{type(self).__name__} has no step: define step(point, state) -> Step")
+
+    # ------------------------------------------------------------------ settings
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the settings by name, as scikit-learn's `clone` and grid searches expect."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def set_params(self, **params: Any) -> Solver:
+        """Change settings by name and return the solver.
+
+        Raises
+        ------
+        ValueError
+            If a name is not a setting of this solver.
+        """
+        known = self.get_params()
+        for name, value in params.items():
+            if name not in known:
+                raise ValueError(
+                    f"received the setting {name!r} for {type(self).__name__}; expected one of "
+                    f"{', '.join(known)}: correct the name"
+                )
+            setattr(self, name, value)
+        return self
+
+    @property
+    def decrement_tol(self) -> float:
+        """`tol`, or its default."""
+        return 1e-4 if self.tol is None else self.tol
+
+    def level(self, point: Point) -> float:
+        """Return the bound on half the squared decrement at this point: tol^2 |value|."""
+        return self.decrement_tol**2 * abs(point.value)
+
+    def converged(self, point: Point, half_squared_decrement: float) -> bool:
+        """Return whether the point meets `tol` and `gtol`.
+
+        Parameters
+        ----------
+        point : Point
+        half_squared_decrement : float
+            g' H^-1 g / 2, or an estimate of it.
+        """
+        gtol = self.decrement_tol if self.gtol is None else self.gtol
+        return half_squared_decrement <= self.level(point) and max_abs(point.grad) <= gtol
+
+    def check_settings(self) -> None:
+        """Check the settings that all solvers share and those in `_ranges`.
+
+        Raises
+        ------
+        ValueError
+            If a setting is outside its range.
+        """
+        at_least_zero = ("tol", "gtol", "ftol", "xtol", "max_iter", "max_time")
+        for name, low, high in (*((n, 0.0, math.inf) for n in at_least_zero), *self._ranges):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if not (isinstance(value, int | float) or hasattr(value, "__float__")) or not low <= value <= high:
+                raise ValueError(
+                    f"received {name}={value!r} for {type(self).__name__}; expected a number in "
+                    f"[{low:g}, {high:g}]: choose one in that range"
+                )
+
+    #: (name, lowest, highest) of a solver's own numeric settings.
+    _ranges: ClassVar[tuple[tuple[str, float, float], ...]] = ()
+
+    # ------------------------------------------------------------------ the loop
+
+    def minimize(self, objective: Objective, theta0: Array, callback: Callback | None = None) -> Result:
+        """Return the minimiser of an objective.
+
+        Parameters
+        ----------
+        objective : Objective
+        theta0 : Array of shape (p,)
+            Starting point.
+        callback : callable, optional
+            `callback(record, point)` after each iteration; a true value (or a Status) stops the fit. If it has a
+            method `begin`, that is called without arguments before each iteration.
+
+        Returns
+        -------
+        Result
+            Bad luck is told by its status, never by an exception; an interrupt from the keyboard too.
+
+        Raises
+        ------
+        ValueError
+            If a setting is outside its range or theta0 has the wrong shape.
+        TypeError
+            If the objective lacks what the solver needs.
+        """
+        self.check_settings()
+        if tuple(theta0.shape) != (objective.size,):
+            raise ValueError(
+                f"received theta0 of shape {tuple(theta0.shape)}; the objective has {objective.size} parameters and "
+                f"expects shape ({objective.size},): pass a flat array of that length"
+            )
+        run = _Run(self, objective, callback)
+        return run(objective.at(theta0))
+
+
+class _Run:
+    """One run of the loop: the clock, the history and the stopping tests."""
+
+    def __init__(self, solver: Solver, objective: Objective, callback: Callback | None):
+        self.solver, self.objective, self.callback = solver, objective, callback
+        self.begin = getattr(callback, "begin", None)
+        self.history = History()
+        self.clock = time.perf_counter()
+        self.before = _copy(objective.counts)
+        self.best_value = self.best_grad = math.inf
+        self.idle = 0
+
+    def __call__(self, point: Point) -> Result:
+        status = None
+        try:
+            self.record(point, 0, True, {})
+            if not (math.isfinite(point.value) and math.isfinite(max_abs(point.grad))):
+                return self.result(point, Status.NONFINITE)
+            _check_needs(self.solver, point)
+            limit = 100 if self.solver.max_iter is None else self.solver.max_iter
+            state = self.solver.start(point) if limit else None
+            iteration = 0
+            while status is None:
+                if iteration == limit:
+                    return self.result(point, Status.MAX_ITER)
+                iteration += 1
+                if self.begin is not None:
+                    self.begin()
+                step = self.solver.step(point, state)
+                previous, point, state = point, step.point, step.state
+                if step.accepted and "step_norm" not in step.record:
+                    step.record["step_norm"] = norm(point.theta - previous.theta)
+                record = self.record(point, iteration, step.accepted, step.record)
+                status = step.status or self.stop(record, previous)
+                if self.callback is not None:
+                    answer = self.callback(record, point)
+                    if status is None and answer:
+                        status = answer if isinstance(answer, Status) else Status.CALLBACK
+        except KeyboardInterrupt:
+            status = Status.INTERRUPTED
+        return self.result(point, status)
+
+    def record(self, point: Point, iteration: int, accepted: bool, values: dict[str, Any]) -> Record:
+        """Append and return the record of one iteration."""
+        counts = _since(self.objective.counts, self.before)
+        record = Record(
+            iteration=iteration,
+            value=point.value,
+            grad_norm=max_abs(point.grad),
+            accepted=accepted,
+            n_value=counts.n_value,
+            n_grad=counts.n_grad,
+            n_mv=counts.n_mv,
+            n_passes=counts.n_passes,
+            seconds=time.perf_counter() - self.clock,
+            **values,
+        )
+        self.history.append(record)
+        return record
+
+    def stop(self, record: Record, previous: Point) -> Status | None:
+        """Return the status that ends the fit after this iteration, None to go on."""
+        solver = self.solver
+        if record.accepted:
+            gain = previous.value - record.value
+            length = norm(previous.theta) if solver.xtol else 0.0
+            if solver.ftol and 0.0 <= gain <= solver.ftol * abs(record.value):
+                return Status.CONVERGED
+            if solver.xtol and record.step_norm <= solver.xtol * (length + solver.xtol):
+                return Status.CONVERGED
+        progress = record.accepted and (
+            record.value < self.best_value - VALUE_NOISE * abs(self.best_value)
+            or record.grad_norm < 0.9 * self.best_grad
+        )
+        self.best_value = min(self.best_value, record.value)
+        self.best_grad = min(self.best_grad, record.grad_norm)
+        # A rejected step is no stall by itself: a trust region shrinks many times before it moves again.
+        self.idle = 0 if progress else self.idle + 1
+        if self.idle >= (PATIENCE if record.accepted else 10 * PATIENCE):
+            return Status.STALLED
+        if record.seconds >= solver.max_time:
+            return Status.MAX_TIME
+        return None
+
+    def result(self, point: Point, status: Status | None) -> Result:
+        return Result(
+            theta=point.theta,
+            value=point.value,
+            grad_norm=max_abs(point.grad),
+            status=status or Status.INTERRUPTED,
+            history=self.history,
+            counts=_since(self.objective.counts, self.before),
+            point=point,
+        )
+
+
+def _copy(counts: Counts) -> Counts:
+    return counts + Counts()
+
+
+def _since(now: Counts, before: Counts) -> Counts:
+    return Counts(
+        now.n_value - before.n_value,
+        now.n_grad - before.n_grad,
+        now.n_mv - before.n_mv,
+        now.n_passes - before.n_passes,
+    )
+
+
+def _check_needs(solver: Solver, point: Point) -> None:
+    """Raise TypeError where the point lacks something in `solver.needs`."""
+    curvature = getattr(point, "curvature", None)
+    for need in solver.needs:
+        where = point if need in ("grad", "residual", "jac") else curvature
+        if getattr(where, need, None) is None:
+            raise TypeError(
+                f"{type(solver).__name__} needs {', '.join(solver.needs)}, but the objective offers no {need!r}: "
+                "add it to the objective, or choose a solver that needs less (lbfgs needs only the gradient)"
+            )
+
+
+def is_finite(value: float, a: Array) -> bool:
+    """Return whether a float and every component of an array are finite."""
+    xp = array_namespace(a)
+    return math.isfinite(value) and bool(xp.all(xp.isfinite(a)))
+
+
+def settings_of(solver_class: type[Solver]) -> tuple[str, ...]:
+    """Return the names of the settings that a solver class accepts."""
+    return tuple(inspect.signature(solver_class).parameters)

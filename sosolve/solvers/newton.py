@@ -1,0 +1,206 @@
+"""Newton's method with a line search: inexact by conjugate gradients, or exact by a modified Cholesky factor."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..history import Status
+from ..linalg import dot, norm
+from ..protocols import Array, Point
+from .base import Solver, Step
+from .line_search import ROUNDING, backtrack
+from .precondition import KINDS, Preconditioner, make_preconditioner
+from .subproblem import solve_shifted, steihaug
+
+
+def line_search_step(point: Point, state: object, d: Array, slope: float, **record) -> Step:
+    """Return the step along a descent direction by backtracking, t = 1 first.
+
+    Parameters
+    ----------
+    point : Point
+    state : object
+        The state to go on with.
+    d : Array of shape (p,)
+    slope : float
+        grad'd.
+    **record
+        Fields of `Record` to report.
+    """
+    found = backtrack(point.along(d), point, d, slope) if slope < 0.0 else None
+    if found is None or found.point is None:
+        floor = ROUNDING * abs(point.value)
+        status = Status.STALLED if abs(slope) <= floor else Status.LINE_SEARCH_FAILED
+        return Step(point, state, False, status, **record)
+    return Step(
+        found.point,
+        state,
+        True,
+        step_size=found.step_size,
+        step_norm=found.step_size * norm(d),
+        actual=found.actual,
+        ratio=found.actual / record["predicted"] if record.get("predicted") else math.nan,
+        **record,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CGState:
+    """What Newton-CG and the trust region carry from one iteration to the next.
+
+    Attributes
+    ----------
+    precond : callable or None
+    home : Array of shape (p,)
+        Where the preconditioner was built.
+    grad_size : float
+        sqrt(g' M^-1 g) at the previous point, NaN at first or after M changed.
+    rtol : float
+        The previous forcing term.
+    radius : float
+        Trust-region radius; inf for a line search.
+    """
+
+    precond: Preconditioner | None
+    home: Array
+    grad_size: float
+    rtol: float
+    radius: float = math.inf
+
+
+@dataclass(kw_only=True)
+class InexactNewton(Solver):
+    """Settings and helpers shared by the solvers that call conjugate gradients.
+
+    Parameters
+    ----------
+    preconditioner : {"jacobi", "cholesky", "none"}, default="jacobi"
+        "cholesky" factorises the curvature estimated from `sample_rows` of the data.
+    sample_rows : float, default=0.05
+        Fraction of the data rows for "cholesky", in (0, 1].
+    rtol_max : float, default=0.3
+        Loosest forcing term (relative residual of CG), in (0, 1).
+    max_cg : int, default=250
+        CG iterations per step, >= 1.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("grad", "mv")
+    preconditioner: str = "jacobi"
+    sample_rows: float = 0.05
+    rtol_max: float = 0.3
+    max_cg: int = 250
+    _ranges: ClassVar = (("sample_rows", 1e-6, 1.0), ("rtol_max", 1e-12, 1.0), ("max_cg", 1, math.inf))
+
+    def check_settings(self) -> None:
+        """Check the ranges and the name of the preconditioner.
+
+        Raises
+        ------
+        ValueError
+            If one is outside its range.
+        """
+        super().check_settings()
+        if self.preconditioner not in KINDS:
+            raise ValueError(
+                f"received preconditioner={self.preconditioner!r}; expected one of {', '.join(KINDS)}: choose one"
+            )
+
+    def start(self, point: Point) -> CGState:
+        """Return the state with a preconditioner built at the starting point."""
+        return CGState(self._precondition(point), point.theta, math.nan, self.rtol_max)
+
+    def _precondition(self, point: Point) -> Preconditioner | None:
+        return make_preconditioner(self.preconditioner, point.curvature, self.sample_rows)
+
+    def refreshed(self, point: Point, state: CGState) -> CGState:
+        """Return the state with the preconditioner rebuilt where the iterate has moved far from its home.
+
+        Far: by more than a third of its length. Rebuilding "jacobi" costs one pass over the data.
+        """
+        moved, length = norm(point.theta - state.home), norm(point.theta)
+        if state.precond is None or moved <= 0.3 * length:
+            return state
+        return CGState(self._precondition(point), point.theta, math.nan, state.rtol, state.radius)
+
+    def forcing(self, point: Point, state: CGState) -> tuple[float, float]:
+        """Return sqrt(g' M^-1 g) and the forcing term.
+
+        Choice 2 of Eisenstat and Walker (1996), equation 2.6, with gamma = 0.9 and alpha = 2, its safeguard, and
+        Kelley's (1995, equation 6.20) against solving beyond the tolerance.
+        """
+        y = state.precond(point.grad) if state.precond else point.grad
+        size = math.sqrt(max(dot(point.grad, y), 0.0))
+        if not math.isfinite(state.grad_size) or state.grad_size == 0.0:
+            return size, self.rtol_max
+        rtol = 0.9 * (size / state.grad_size) ** 2
+        previous = 0.9 * state.rtol**2
+        if previous > 0.1:
+            rtol = max(rtol, previous)
+        target = math.sqrt(2.0 * self.level(point))
+        enough = 0.3 * target / size if size > 0.0 else self.rtol_max
+        return size, min(self.rtol_max, max(rtol, enough, 1e-10))
+
+
+@dataclass(kw_only=True)
+class NewtonCG(InexactNewton):
+    """Inexact Newton: preconditioned conjugate gradients and backtracking.
+
+    Solves H s = -g to the relative accuracy eta_k in the norm of M^-1, then searches along s from t = 1.
+    An iteration whose full step is taken costs (CG iterations + 1) passes over the data.
+
+    References
+    ----------
+    Nocedal and Wright (2006), algorithm 7.1. Eisenstat and Walker (1996). Choosing the forcing terms in an inexact
+    Newton method. SIAM J. Sci. Comput. 17(1), 16-32. Kelley (1995), Iterative Methods for Linear and Nonlinear
+    Equations, SIAM.
+    """
+
+    name: ClassVar[str] = "newton-cg"
+
+    def step(self, point: Point, state: CGState) -> Step:
+        """Return the outcome of one iteration."""
+        state = self.refreshed(point, state)
+        size, rtol = self.forcing(point, state)
+        level = self.level(point)
+        solved = steihaug(
+            point.curvature.mv, point.grad, precond=state.precond, rtol=rtol, max_iter=self.max_cg, level=level
+        )
+        record = dict(
+            inner_iterations=solved.iterations,
+            inner_stop=solved.stop,
+            predicted=solved.predicted,
+            decrement=math.sqrt(max(-solved.slope, 0.0)),
+        )
+        if self.converged(point, -0.5 * solved.slope):
+            return Step(point, state, False, Status.CONVERGED, **record)
+        state = CGState(state.precond, state.home, size, rtol)
+        return line_search_step(point, state, solved.step, solved.slope, **record)
+
+
+@dataclass(kw_only=True)
+class NewtonCholesky(Solver):
+    """Exact Newton: modified Cholesky factor of the dense Hessian, and backtracking.
+
+    Solves (H + shift diag(H)) s = -g with the smallest shift that makes the matrix safely positive definite, then
+    searches along s from t = 1. Costs one weighted Gram matrix, O(n p^2), and one pass an iteration.
+
+    References
+    ----------
+    Nocedal and Wright (2006), algorithm 3.2 with 3.3.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("grad", "dense")
+    name: ClassVar[str] = "newton-cholesky"
+
+    def step(self, point: Point, state: None) -> Step:
+        """Return the outcome of one iteration."""
+        d, shift = solve_shifted(point.curvature.dense(), point.grad)
+        if d is None:
+            return Step(point, state, False, Status.NOT_POSITIVE_DEFINITE)
+        slope = dot(point.grad, d)
+        record = dict(predicted=-0.5 * slope, decrement=math.sqrt(max(-slope, 0.0)), damping=shift)
+        if self.converged(point, -0.5 * slope):
+            return Step(point, state, False, Status.CONVERGED, **record)
+        return line_search_step(point, state, d, slope, **record)

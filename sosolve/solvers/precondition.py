@@ -1,0 +1,85 @@
+"""Preconditioners v -> M^-1 v built from a `Curvature`: M resembles H and is cheap to invert."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from array_api_compat import array_namespace
+
+from ..linalg import cholesky, cholesky_solve
+from ..protocols import Array, Curvature
+
+Preconditioner = Callable[[Array], Array]
+
+
+class Jacobi:
+    """M = diag(H), entries below eps times the largest replaced by that floor.
+
+    Parameters
+    ----------
+    diagonal : Array of shape (p,)
+    """
+
+    def __init__(self, diagonal: Array):
+        xp = array_namespace(diagonal)
+        top = float(xp.max(diagonal))
+        floor = top * float(xp.finfo(diagonal.dtype).eps) if top > 0.0 else 1.0
+        self._inverse = 1.0 / xp.where(diagonal > floor, diagonal, floor + xp.zeros_like(diagonal))
+
+    def __call__(self, v: Array) -> Array:
+        """Return M^-1 v."""
+        return self._inverse * v
+
+
+class Cholesky:
+    """M = H estimated from a sample of row blocks, plus the smallest multiple of its diagonal that is safe.
+
+    Parameters
+    ----------
+    L : Array of shape (p, p)
+        Lower Cholesky factor of the scaled matrix.
+    scale : Array of shape (p,)
+        M = diag(1 / scale) L L' diag(1 / scale).
+    """
+
+    def __init__(self, L: Array, scale: Array):
+        self._L, self._scale = L, scale
+
+    def __call__(self, v: Array) -> Array:
+        """Return M^-1 v."""
+        return self._scale * cholesky_solve(self._L, self._scale * v)
+
+
+def make_preconditioner(kind: str, curvature: Curvature, rows: float) -> Preconditioner | None:
+    """Return the preconditioner of one of the kinds in `KINDS`, None for "none".
+
+    Parameters
+    ----------
+    kind : {"none", "jacobi", "cholesky"}
+    curvature : Curvature
+    rows : float
+        Fraction of the rows that "cholesky" samples, in (0, 1].
+
+    Returns
+    -------
+    callable or None
+        "cholesky" falls back to "jacobi" where the sampled matrix has no usable factor.
+    """
+    if kind == "none":
+        return None
+    if kind == "cholesky":
+        H = curvature.dense(rows)
+        xp = array_namespace(H)
+        diagonal = xp.linalg.diagonal(H)
+        if bool(xp.all(diagonal > 0.0)) and bool(xp.all(xp.isfinite(diagonal))):
+            scale = 1.0 / xp.sqrt(diagonal)
+            scaled = H * scale[:, None] * scale[None, :]
+            # 1e-3: directions that the sample misses keep a thousandth of their own diagonal, so that M^-1 never
+            # blows noise up by more than that.
+            L = cholesky(scaled + 1e-3 * (1.0 - rows) * xp.eye(H.shape[0], dtype=H.dtype))
+            if L is not None:
+                return Cholesky(L, scale)
+    return Jacobi(curvature.diag())
+
+
+KINDS = ("none", "jacobi", "cholesky")

@@ -1,0 +1,160 @@
+"""Quasi-Newton: the inverse Hessian is learnt from successive gradients, densely (BFGS) or from the last few."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from array_api_compat import array_namespace
+
+from ..history import Status
+from ..linalg import dot, norm
+from ..protocols import Array, Point
+from .base import Solver, Step
+from .line_search import ROUNDING, strong_wolfe
+from .precondition import Jacobi
+from .subproblem import steihaug
+
+#: Pairs with s'y below this fraction of |s||y| carry no curvature and are skipped.
+SAFE_CURVATURE = 1e-10
+
+
+@dataclass(kw_only=True)
+class QuasiNewton(Solver):
+    """The iteration that BFGS and L-BFGS share: direction, strong Wolfe search, safeguarded update.
+
+    Parameters
+    ----------
+    confirm_cg : int, default=20
+        Most CG iterations spent on confirming the decrement before the fit ends, >= 0; where the objective has no
+        curvature the solver's own estimate decides.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("grad",)
+    confirm_cg: int = 20
+    _ranges: ClassVar[tuple[tuple[str, float, float], ...]] = (("confirm_cg", 0, math.inf),)
+
+    def direction(self, g: Array, memory: Any) -> Array:
+        """Return -B g for the present inverse Hessian B."""
+        raise NotImplementedError(f"{type(self).__name__} has no direction: define direction(g, memory)")
+
+    def update(self, memory: Any, s: Array, y: Array, sy: float) -> Any:
+        """Return the memory after the pair s (step), y (change of the gradient), sy = s'y > 0."""
+        raise NotImplementedError(f"{type(self).__name__} has no update: define update(memory, s, y, sy)")
+
+    def start(self, point: Point) -> tuple[Any, float]:
+        """Return an empty memory, and the level of decrement from which to confirm."""
+        return None, math.inf
+
+    def step(self, point: Point, state: tuple[Any, float]) -> Step:
+        """Return the outcome of one iteration."""
+        memory, try_below = state
+        g = point.grad
+        d = self.direction(g, memory)
+        slope = dot(g, d)
+        if not slope < 0.0:
+            memory, d = None, -g
+            slope = -dot(g, g)
+        estimate = -0.5 * slope
+        record: dict[str, Any] = dict(predicted=estimate, decrement=math.sqrt(2.0 * estimate))
+        known = memory is not None or slope == 0.0
+        if known and estimate <= try_below and self.converged(point, estimate):
+            estimate, record["inner_iterations"], record["inner_stop"] = self.confirm(point, estimate)
+            record["decrement"] = math.sqrt(2.0 * estimate)
+            if self.converged(point, estimate):
+                return Step(point, state, False, Status.CONVERGED, **record)
+            try_below = 0.1 * record["predicted"]
+        # Without curvature information the first trial has length 1 at most.
+        t0 = 1.0 if memory is not None else min(1.0, 1.0 / norm(g))
+        found = strong_wolfe(point.along(d), point, d, slope, t0=t0)
+        if found.point is None:
+            if memory is not None:  # once more from steepest descent before giving up
+                return Step(point, (None, try_below), False, **record)
+            floor = ROUNDING * abs(point.value)
+            status = Status.STALLED if abs(slope) <= floor else Status.LINE_SEARCH_FAILED
+            return Step(point, state, False, status, **record)
+        s, y = found.step_size * d, found.point.grad - g
+        sy = dot(s, y)
+        if sy > SAFE_CURVATURE * norm(s) * norm(y):
+            memory = self.update(memory, s, y, sy)
+        record.update(step_size=found.step_size, step_norm=norm(s), actual=found.actual)
+        return Step(found.point, (memory, try_below), True, **record)
+
+    def confirm(self, point: Point, estimate: float) -> tuple[float, int, Any]:
+        """Return half the squared decrement by CG on the curvature, the CG iterations and why they ended.
+
+        CG's value grows with each iteration towards the true one; where it exceeds the tolerance the fit goes on.
+        """
+        curvature = getattr(point, "curvature", None)
+        if curvature is None or not self.confirm_cg:
+            return estimate, 0, 0
+        precond = Jacobi(curvature.diag())
+        solved = steihaug(curvature.mv, point.grad, precond=precond, rtol=0.1, max_iter=self.confirm_cg)
+        return -0.5 * solved.slope, solved.iterations, solved.stop
+
+
+@dataclass(kw_only=True)
+class BFGS(QuasiNewton):
+    """BFGS with a dense inverse Hessian (p x p numbers) and a strong Wolfe line search.
+
+    B <- (I - s y'/s'y) B (I - y s'/s'y) + s s'/s'y, from B = (s'y / y'y) I at the first pair.
+
+    References
+    ----------
+    Nocedal and Wright (2006), algorithm 6.1 with equation 6.20.
+    """
+
+    name: ClassVar[str] = "bfgs"
+
+    def direction(self, g: Array, memory: Array | None) -> Array:
+        """Return -B g."""
+        return -g if memory is None else -(memory @ g)
+
+    def update(self, memory: Array | None, s: Array, y: Array, sy: float) -> Array:
+        """Return the updated inverse Hessian, shape (p, p)."""
+        xp = array_namespace(s)
+        B = (sy / dot(y, y)) * xp.eye(s.shape[0], dtype=s.dtype) if memory is None else memory
+        By = B @ y
+        factor = (1.0 + dot(y, By) / sy) / sy
+        outer = By[:, None] * s[None, :]
+        return B + factor * (s[:, None] * s[None, :]) - (outer + xp.matrix_transpose(outer)) / sy
+
+
+@dataclass(kw_only=True)
+class LBFGS(QuasiNewton):
+    """L-BFGS: the two-loop recursion over the last pairs, and a strong Wolfe line search.
+
+    Parameters
+    ----------
+    memory : int, default=20
+        Pairs kept, >= 1.
+
+    References
+    ----------
+    Nocedal, J. (1980). Updating quasi-Newton matrices with limited storage. Math. Comp. 35, 773-782.
+    Nocedal and Wright (2006), algorithms 7.4 and 7.5.
+    """
+
+    name: ClassVar[str] = "lbfgs"
+    memory: int = 20
+    _ranges: ClassVar[tuple[tuple[str, float, float], ...]] = (*QuasiNewton._ranges, ("memory", 1, math.inf))
+
+    def direction(self, g: Array, memory: tuple[tuple[Array, Array, float], ...] | None) -> Array:
+        """Return the two-loop product -B g."""
+        if not memory:
+            return -g
+        q, weights = g, []
+        for s, y, sy in reversed(memory):
+            weight = dot(s, q) / sy
+            weights.append(weight)
+            q = q - weight * y
+        s, y, sy = memory[-1]
+        q = (sy / dot(y, y)) * q
+        for (s, y, sy), weight in zip(memory, reversed(weights), strict=True):
+            q = q + (weight - dot(y, q) / sy) * s
+        return -q
+
+    def update(self, memory: tuple | None, s: Array, y: Array, sy: float) -> tuple:
+        """Return the last `memory` pairs."""
+        return (*(memory or ()), (s, y, sy))[-int(self.memory) :]

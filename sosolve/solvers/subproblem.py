@@ -1,0 +1,221 @@
+"""Linear algebra inside an iteration, as functions on vectors: Steihaug's CG, the dogleg, shifted solves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from array_api_compat import array_namespace
+
+from ..history import InnerStop
+from ..linalg import cholesky, cholesky_solve, dot
+from ..protocols import Array
+
+#: Relative curvature d'Hd / d'Md below which a direction counts as flat: rounding of a product of length p.
+FLAT = 1e-15
+
+
+@dataclass(frozen=True, slots=True)
+class Subproblem:
+    """The (approximate) minimiser s of g's + s'Hs / 2 and how it was found.
+
+    Attributes
+    ----------
+    step : Array of shape (p,)
+    slope : float
+        g's, negative for a descent direction.
+    predicted : float
+        Decrease of the quadratic model, -(g's + s'Hs / 2).
+    norm : float
+        Length of the step in the norm of the preconditioner.
+    iterations : int
+        Products with H.
+    stop : InnerStop
+    """
+
+    step: Array
+    slope: float
+    predicted: float
+    norm: float
+    iterations: int
+    stop: InnerStop
+
+
+def steihaug(
+    mv: Callable[[Array], Array],
+    g: Array,
+    radius: float = math.inf,
+    precond: Callable[[Array], Array] | None = None,
+    *,
+    rtol: float = 0.1,
+    max_iter: int = 250,
+    level: float = 0.0,
+) -> Subproblem:
+    """Return the minimiser of g's + s'Hs/2 within sqrt(s'Ms) <= radius by preconditioned conjugate gradients.
+
+    CG ends where sqrt(r'M^-1 r) <= rtol sqrt(g'M^-1 g), at the radius, along a direction of non-positive
+    curvature, or after `max_iter` products.
+
+    Parameters
+    ----------
+    mv : callable
+        v -> H v on arrays of shape (p,).
+    g : Array of shape (p,)
+        Gradient.
+    radius : float, default=inf
+        Trust-region radius in the norm of M, > 0.
+    precond : callable, optional
+        v -> M^-1 v, symmetric positive definite; the identity where None.
+    rtol : float, default=0.1
+        Forcing term, in (0, 1).
+    max_iter : int, default=250
+        Cap on the products with H, >= 1.
+    level : float, default=0
+        Where the model decrease is below this, the residual is reduced to min(rtol, 0.1): the decrement that ends
+        a fit must not rest on a loose solve.
+
+    Returns
+    -------
+    Subproblem
+
+    Notes
+    -----
+    Steihaug (1983), algorithm in section 2; the recurrences for the norms in M are Conn, Gould and Toint (2000),
+    equations 7.5.5 to 7.5.7. Deviations: negative curvature met in the first iteration without a radius gives the
+    preconditioned steepest descent direction itself (length 1), always downhill.
+
+    References
+    ----------
+    Steihaug, T. (1983). The conjugate gradient method and trust regions in large scale optimization. SIAM J.
+    Numer. Anal. 20(3), 626-637.
+    """
+    xp = array_namespace(g)
+    s, r = xp.zeros_like(g), g
+    y = precond(r) if precond else r
+    ry = ry0 = dot(r, y)
+    if ry0 <= 0.0:
+        return Subproblem(s, 0.0, 0.0, 0.0, 0, InnerStop.RESIDUAL)
+    d = -y
+    ss, sd, dd = 0.0, 0.0, ry  # s'Ms, s'Md, d'Md
+    predicted, steepest, stop, k = 0.0, 0.0, InnerStop.CAP, 0
+    while k < max_iter:
+        Hd = mv(d)
+        k += 1
+        curvature = dot(d, Hd)
+        steepest = max(steepest, curvature / dd)
+        if curvature <= FLAT * steepest * dd:
+            t = _to_boundary(ss, sd, dd, radius) if math.isfinite(radius) else float(k == 1)
+            stop = InnerStop.NEGATIVE_CURVATURE
+        else:
+            t = ry / curvature
+            if ss + t * (2.0 * sd + t * dd) >= radius * radius:
+                t, stop = _to_boundary(ss, sd, dd, radius), InnerStop.BOUNDARY
+        s = s + t * d
+        predicted += t * (ry - 0.5 * t * curvature)
+        ss += t * (2.0 * sd + t * dd)
+        if stop is not InnerStop.CAP:
+            break
+        r = r + t * Hd
+        y = precond(r) if precond else r
+        ry_next = dot(r, y)
+        goal = min(rtol, 0.1) if predicted <= level else rtol
+        if not ry_next > goal * goal * ry0:
+            stop = InnerStop.RESIDUAL
+            break
+        beta = ry_next / ry
+        d = beta * d - y
+        sd, dd, ry = beta * (sd + t * dd), ry_next + beta * beta * dd, ry_next
+    return Subproblem(s, dot(g, s), predicted, math.sqrt(max(ss, 0.0)), k, stop)
+
+
+def _to_boundary(ss: float, sd: float, dd: float, radius: float) -> float:
+    """Return the t >= 0 with ||s + t d||_M = radius, from s'Ms, s'Md and d'Md (the root without cancellation)."""
+    gap = max(radius * radius - ss, 0.0)
+    root = math.sqrt(sd * sd + dd * gap)
+    return gap / (sd + root) if sd > 0.0 else (root - sd) / dd
+
+
+def dogleg(H: Array, g: Array, radius: float) -> tuple[Subproblem, float]:
+    """Return the minimiser of the model along Powell's dogleg path within ||s|| <= radius, and the shift of H.
+
+    The path runs from 0 to the Cauchy point -(g'g / g'Hg) g and on to the Newton step -(H + shift I)^-1 g.
+
+    Parameters
+    ----------
+    H : Array of shape (p, p)
+        Symmetric; shifted by `solve_shifted` where it is not positive definite.
+    g : Array of shape (p,)
+    radius : float
+        In the Euclidean norm, > 0.
+
+    Returns
+    -------
+    Subproblem
+        `iterations` is 0: no products with H were asked of the objective.
+    float
+        The shift; NaN where no shift works (then the step is the Cauchy point).
+
+    References
+    ----------
+    Powell, M. J. D. (1970). A hybrid method for nonlinear equations. Numerical Methods for Nonlinear Algebraic
+    Equations, 87-114. Nocedal and Wright (2006), equation 4.16.
+    """
+    newton, shift = solve_shifted(H, g)
+    gg, gHg = dot(g, g), dot(g, H @ g)
+    cauchy = -(gg / gHg if gHg > 0.0 else radius / math.sqrt(gg)) * g
+    if newton is None:
+        newton, shift = cauchy, math.nan
+    nn, cc = dot(newton, newton), dot(cauchy, cauchy)
+    stop = InnerStop.BOUNDARY
+    if nn <= radius * radius:
+        s, stop = newton, InnerStop.RESIDUAL
+    elif cc >= radius * radius:
+        s = (radius / math.sqrt(cc)) * cauchy
+    else:
+        leg = newton - cauchy
+        s = cauchy + _to_boundary(cc, dot(cauchy, leg), dot(leg, leg), radius) * leg
+    slope = dot(g, s)
+    return Subproblem(s, slope, -(slope + 0.5 * dot(s, H @ s)), math.sqrt(dot(s, s)), 0, stop), shift
+
+
+def solve_shifted(H: Array, g: Array, max_shifts: int = 60) -> tuple[Array | None, float]:
+    """Return the step -(H + shift diag(H))^-1 g with the smallest shift that gives a safe Cholesky factor.
+
+    The shift is 0 where H is safely positive definite, else it starts at p eps and grows tenfold. Scaling it by
+    the diagonal of H (1 where that is not positive) makes the outcome independent of the units of the parameters.
+
+    Parameters
+    ----------
+    H : Array of shape (p, p)
+    g : Array of shape (p,)
+    max_shifts : int, default=60
+        Factorisations tried.
+
+    Returns
+    -------
+    Array of shape (p,) or None
+        None where no shift works (H is not finite).
+    float
+        The shift, dimensionless; NaN where none works.
+
+    References
+    ----------
+    Nocedal and Wright (2006), algorithm 3.3 (Cholesky with added multiple of the identity).
+    """
+    xp = array_namespace(H)
+    diagonal = xp.linalg.diagonal(H)
+    if not bool(xp.all(xp.isfinite(diagonal))):
+        return None, math.nan
+    ones = xp.ones_like(diagonal)
+    scale = 1.0 / xp.sqrt(xp.where(diagonal > 0.0, diagonal, ones))
+    scaled = H * scale[:, None] * scale[None, :]
+    eye = xp.eye(H.shape[0], dtype=H.dtype)
+    shift = 0.0
+    for _ in range(max_shifts):
+        L = cholesky(scaled + shift * eye if shift else scaled)
+        if L is not None:
+            step = -scale * cholesky_solve(L, scale * g)
+            return (step, shift) if bool(xp.all(xp.isfinite(step))) else (None, math.nan)
+        shift = 10.0 * shift if shift else H.shape[0] * float(xp.finfo(H.dtype).eps)
+    return None, math.nan
