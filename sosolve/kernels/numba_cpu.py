@@ -16,7 +16,7 @@ from numba.extending import intrinsic, overload
 from . import reference
 from .cache import FAST, jit
 from .pool import run
-from .reference import gram, softmax_curv_mv, squared_rows
+from .reference import softmax_curv_mv, squared_rows
 
 __all__ = [
     "diagonal",
@@ -574,6 +574,18 @@ def _diagonal_chunk(X, h, mean, inverse, lo, hi, out, first):
 
 
 @jit()
+def _fill_chunk(X, h, sign, mean, inverse, lo, hi, first, A):
+    """Write sqrt(|h_i|) ((x_i - mean) inverse, 1) to row i - first of A for lo <= i < hi."""
+    d = X.shape[1]
+    for i in range(lo, hi):
+        root = np.sqrt(sign * h[i])
+        row = A[i - first]
+        for j in range(d):
+            row[j] = root * ((X[i, j] - mean[j]) * inverse[j])
+        row[d] = root
+
+
+@jit()
 def _logistic_rows_chunk(y, s, z, lo, hi, block, h, r):
     weights = np.empty(block)
     value = 0.0
@@ -792,6 +804,32 @@ def diagonal(X, h, mean, scale):
         squares = squares - 2.0 * ratio * first.sum(axis=0) + ratio**2 * totals[:, None]
         squares = np.where(squares > 0.0, squares, 0.0)
     return squares, totals
+
+
+def gram(X, h, mean, scale, blocks=None):
+    """Return the weighted Gram matrix of the standardised columns and their weighted sum; see `reference.gram`.
+
+    The standardised and weighted rows of a few megabytes are written by the threads, with sqrt(h) as one more
+    column, and one symmetric product by BLAS (outside the threads) yields matrix and sum together.
+    """
+    lowest, highest = float(h.min()), float(h.max())
+    if hasattr(X, "indptr") or lowest < 0.0 < highest:
+        return reference.gram(X, h, mean, scale, blocks)
+    sign = -1.0 if lowest < 0.0 else 1.0
+    d, storage = X.shape[1], _read_only(X)
+    h, mean, inverse = _doubles(h, mean, 1.0 / scale)
+    G = np.zeros((d + 1, d + 1))
+    buffer = None
+    for start, stop in reference.row_ranges(X, blocks):
+        rows = stop - start
+        if buffer is None or buffer.shape[0] < rows:
+            buffer = np.empty((rows, d + 1))
+        A = buffer[:rows]
+        count = max(1, min(MAX_CHUNKS, rows * d // CHUNK_ENTRIES))
+        edges = [start + rows * k // count for k in range(count + 1)]
+        run(lambda k: _fill_chunk(storage, h, sign, mean, inverse, edges[k], edges[k + 1], start, A), count)
+        G += A.T @ A
+    return sign * G[:d, :d], sign * G[:d, d]
 
 
 def logistic_rows(y, z, s):
