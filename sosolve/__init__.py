@@ -1,0 +1,23 @@
+"""sosolve: second-order optimisation behind fit and predict."""
+
+from ._version import __version__
+from .estimators import LogisticRegression, SoftmaxRegression
+from .history import History, Record, Result, Status
+from .solvers import BFGS, LBFGS, NewtonCG, NewtonCholesky, Solver, Step, TrustRegion
+
+__all__ = [
+    "BFGS",
+    "LBFGS",
+    "History",
+    "LogisticRegression",
+    "NewtonCG",
+    "NewtonCholesky",
+    "Record",
+    "Result",
+    "SoftmaxRegression",
+    "Solver",
+    "Status",
+    "Step",
+    "TrustRegion",
+    "__version__",
+]

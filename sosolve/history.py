@@ -186,7 +186,7 @@ class History(Sequence[Record]):
         return pandas.DataFrame([asdict(record) for record in self._records], columns=list(_NAMES))
 
 
-@dataclass
+@dataclass(repr=False)
 class Result:
     """The outcome of one minimisation.
 
@@ -209,10 +209,16 @@ class Result:
     value: float
     grad_norm: float
     status: Status
-    history: History = field(repr=False)
+    history: History
     counts: Counts = field(default_factory=Counts)
     #: The final point, for callers in the same process; never pickled, because it holds the data.
-    point: Point | None = field(default=None, repr=False)
+    point: Point | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"Result({self.status.name} after {self.n_iter} iterations, value={self.value:.10g}, "
+            f"grad_norm={self.grad_norm:.2g}, {self.counts.n_passes} passes)"
+        )
 
     @property
     def n_iter(self) -> int:

@@ -110,7 +110,7 @@ class SoftmaxLoss(Loss):
     Raises
     ------
     ValueError
-        If there are fewer than two classes.
+        If there are fewer than two classes, or two with a reference.
     """
 
     fused = "softmax_linear"
@@ -121,12 +121,15 @@ class SoftmaxLoss(Loss):
             raise ValueError(
                 f"received n_classes={n_classes}; softmax compares at least 2 classes: pass the number of classes"
             )
+        if n_classes == 2 and reference:
+            raise ValueError(
+                "received n_classes=2 with reference=True; one column of z is the logistic loss: use LogisticLoss()"
+            )
         self.n_classes, self.reference = n_classes, reference
         self.n_outputs = n_classes - 1 if reference else n_classes
 
     def rows(self, y: Array, z: Array, w: Array) -> tuple[float, Array, Array]:
         """Return sum w l, w (P - onehot(y)), P."""
-        z = z if z.ndim == 2 else z[:, None]
         return kernels_for(z).softmax_rows(y, z, w, self.reference)
 
     def options(self) -> tuple:

@@ -1,0 +1,203 @@
+"""LogisticRegression: scikit-learn's contract, solved to the optimum."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Integral, Real
+from typing import ClassVar
+
+import numpy as np
+
+from .._compat import Hidden, Interval, StrOptions, fit_context
+from .base import LinearClassifier
+from .outputs import OneRow, OneRowEach
+
+
+class LogisticRegression(LinearClassifier):
+    r"""Logistic regression, binary or multinomial, by second-order methods.
+
+    Minimises the objective of :class:`sklearn.linear_model.LogisticRegression`,
+
+    .. math:: C \sum_i s_i \, \ell(y_i, W x_i + b) + \tfrac12 \lVert W \rVert^2,
+
+    with s_i = sample_weight_i * class_weight[y_i]. For two classes there is one coefficient vector and l is the
+    logistic loss; for more there is one vector for each class and l is the softmax loss. The intercept b is never
+    penalised. Works in a standardised basis internally (exactly equivalent, X is not copied), so that columns of
+    very different units need no scaling, and stops on a scale-free test: half the squared Newton decrement at most
+    tol^2 times the objective, which leaves a relative gap to the minimum of about tol^2.
+
+    Parameters
+    ----------
+    penalty : {"l2", None}, default="deprecated"
+        As in scikit-learn 1.9: deprecated, use C=np.inf instead of penalty=None.
+    C : float, default=1.0
+        Inverse strength of the penalty, in (0, inf]; inf means none.
+    l1_ratio : float, default=0.0
+        0 is the L2 penalty, the only one so far.
+    dual : bool, default=False
+        Accepted for compatibility; the primal problem is solved, the optimum is the same.
+    tol : float, default=1e-4
+        Tolerance, >= 0, see above; also the bound on the largest gradient component in the standardised basis.
+    fit_intercept : bool, default=True
+        Whether to add an unpenalised constant.
+    intercept_scaling : float, default=1
+        Accepted for compatibility; the intercept is not penalised and needs no scaling.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes; "balanced" is n / (K * count of the class).
+    random_state : int, RandomState instance or None, default=None
+        Accepted for compatibility; nothing is random.
+    solver : str or Solver, default="auto"
+        "auto", "newton-cg", "newton-cholesky", "trust-region", "bfgs", "lbfgs", or an instance such as
+        `TrustRegion(radius0=10)`, whose settings a grid search reaches as `solver__radius0`. "liblinear", "sag"
+        and "saga" are accepted: the same objective is solved by the automatic choice, and `solver_` tells which.
+    max_iter : int, default=100
+        Most iterations, >= 0, for a solver without a limit of its own.
+    verbose : int, default=0
+        Positive: a line for each iteration.
+    warm_start : bool, default=False
+        Start from the coefficients of the previous fit.
+    n_jobs : None
+        Accepted for compatibility (deprecated in scikit-learn 1.8). The number of threads follows
+        SOSOLVE_NUM_THREADS, OMP_NUM_THREADS and threadpoolctl.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
+        In the dtype of X.
+    intercept_ : ndarray of shape (1,) or (n_classes,)
+    n_iter_ : ndarray of shape (1,), int32
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        Where X has column names.
+    solver_ : Solver
+        What ran, with all its settings; `history_.notes["solver"]` says why.
+    history_ : History
+        One record an iteration: value, gradient, decrement, CG iterations, passes over X, seconds.
+    result_ : Result
+        Status, value, gradient norm and counts.
+
+    Raises
+    ------
+    InvalidParameterError
+        (from fit) If a parameter has a wrong type or value.
+    ValueError
+        (from fit) If data or weights are not finite, shapes do not match, or y has one class.
+
+    Warns
+    -----
+    ConvergenceWarning
+        (from fit) If the fit ends otherwise than converged; the message names the status and the cure.
+
+    References
+    ----------
+    Nocedal and Wright (2006). Numerical Optimization, 2nd edition. Springer, chapters 4, 6 and 7.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sosolve import LogisticRegression
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> clf = LogisticRegression().fit(X, y)
+    >>> clf.result_.status.name, round(clf.score(X, y), 3)
+    ('CONVERGED', 0.958)
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        **LinearClassifier._parameter_constraints,
+        "penalty": [StrOptions({"l1", "l2", "elasticnet"}), None, Hidden(StrOptions({"deprecated"}))],
+        "l1_ratio": [Interval(Real, 0, 1, closed="both"), None],
+        "dual": ["boolean"],
+        "intercept_scaling": [Interval(Real, 0, None, closed="neither")],
+        "random_state": ["random_state"],
+        "n_jobs": [None, Integral],
+    }
+
+    def __init__(
+        self,
+        penalty="deprecated",
+        *,
+        C=1.0,
+        l1_ratio=0.0,
+        dual=False,
+        tol=1e-4,
+        fit_intercept=True,
+        intercept_scaling=1,
+        class_weight=None,
+        random_state=None,
+        solver="auto",
+        max_iter=100,
+        verbose=0,
+        warm_start=False,
+        n_jobs=None,
+    ):
+        self.penalty = penalty
+        self.C = C
+        self.l1_ratio = l1_ratio
+        self.dual = dual
+        self.tol = tol
+        self.fit_intercept = fit_intercept
+        self.intercept_scaling = intercept_scaling
+        self.class_weight = class_weight
+        self.random_state = random_state
+        self.solver = solver
+        self.max_iter = max_iter
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.n_jobs = n_jobs
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            float32 and float64 in C or F order and CSR are used as they are; anything else is converted.
+        y : array-like of shape (n_samples,)
+            Labels of any type.
+        sample_weight : array-like of shape (n_samples,), optional
+            >= 0; weight 2 is the same as a repeated row, weight 0 as a removed one.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight, self._inverse_penalty())
+
+    def _inverse_penalty(self) -> float:
+        """Return C, inf for no penalty, after the deprecations of scikit-learn 1.9.
+
+        Raises
+        ------
+        ValueError
+            If the penalty has an L1 part.
+        """
+        if self.l1_ratio is None:
+            warnings.warn("l1_ratio=None is deprecated; use 0 <= l1_ratio <= 1 instead.", FutureWarning, stacklevel=4)
+        if self.n_jobs is not None:
+            warnings.warn(
+                f"n_jobs={self.n_jobs} has no effect and will be removed with scikit-learn 1.10; leave it unspecified.",
+                FutureWarning,
+                stacklevel=4,
+            )
+        if self.penalty != "deprecated":
+            warnings.warn(
+                f"penalty={self.penalty!r} is deprecated as in scikit-learn 1.8; leave it out and use C=np.inf for "
+                "no penalty.",
+                FutureWarning,
+                stacklevel=4,
+            )
+            if self.penalty is None and self.C != 1.0:
+                warnings.warn("penalty=None ignores C and l1_ratio.", UserWarning, stacklevel=4)
+        if self.penalty is None:
+            return np.inf
+        if self.penalty in ("l1", "elasticnet") or (self.penalty == "deprecated" and (self.l1_ratio or 0) > 0):
+            raise ValueError(
+                f"received penalty={self.penalty!r} with l1_ratio={self.l1_ratio!r}; only the L2 penalty (l1_ratio=0) "
+                "is available: set l1_ratio=0, or use sklearn.linear_model.LogisticRegression(solver='saga') for L1"
+            )
+        return float(self.C)
+
+    def _outputs(self, classes):
+        return OneRow(2) if len(classes) == 2 else OneRowEach(len(classes))

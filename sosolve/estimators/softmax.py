@@ -1,0 +1,130 @@
+"""SoftmaxRegression: one row of coefficients for each class, for two classes too, or a reference class."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from .._compat import fit_context
+from .base import LinearClassifier
+from .outputs import AgainstReference, OneRowEach
+
+
+class SoftmaxRegression(LinearClassifier):
+    r"""Softmax (multinomial logistic) regression with K rows of coefficients for any number of classes K >= 2.
+
+    .. math:: \min_{W, b} \; C \sum_i s_i \Bigl( \log \sum_k e^{w_k x_i + b_k} - (w_{y_i} x_i + b_{y_i}) \Bigr)
+              + \tfrac12 \lVert W \rVert^2
+
+    Without `reference_class` the problem has one row more than it needs: the intercepts (and without a penalty the
+    coefficients) are centred over the classes. With it, the row of that class is zero and the others are log odds
+    against it, as in statsmodels' MNLogit.
+
+    Parameters
+    ----------
+    C : float, default=1.0
+        Inverse strength of the L2 penalty, in (0, inf]; inf means none.
+    reference_class : label or None, default=None
+        The class whose row of coefficients is fixed at zero.
+    tol : float, default=1e-4
+        Half the squared Newton decrement must fall to tol^2 times the objective; >= 0.
+    fit_intercept : bool, default=True
+        Whether to add unpenalised constants.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes.
+    solver : str or Solver, default="auto"
+        As in :class:`LogisticRegression`.
+    max_iter : int, default=100
+        Most iterations, >= 0, for a solver without a limit of its own.
+    verbose : int, default=0
+        Positive: a line for each iteration.
+    warm_start : bool, default=False
+        Start from the coefficients of the previous fit.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    coef_ : ndarray of shape (n_classes, n_features)
+        In the dtype of X; zero in the row of `reference_class`.
+    intercept_ : ndarray of shape (n_classes,)
+    n_iter_ : ndarray of shape (1,), int32
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        Where X has column names.
+    solver_, history_, result_
+        As in :class:`LogisticRegression`.
+
+    Raises
+    ------
+    InvalidParameterError, ValueError
+        (from fit) As in :class:`LogisticRegression`; ValueError also if `reference_class` is not among the labels.
+
+    References
+    ----------
+    Böhning, D. (1992). Multinomial logistic regression algorithm. Ann. Inst. Statist. Math. 44, 197-200.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sosolve import SoftmaxRegression
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = SoftmaxRegression(reference_class=0).fit(X, y)
+    >>> clf.coef_.shape, bool((clf.coef_[0] == 0).all())
+    ((3, 4), True)
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        **LinearClassifier._parameter_constraints,
+        "reference_class": "no_validation",
+    }
+
+    def __init__(
+        self,
+        *,
+        C=1.0,
+        reference_class=None,
+        tol=1e-4,
+        fit_intercept=True,
+        class_weight=None,
+        solver="auto",
+        max_iter=100,
+        verbose=0,
+        warm_start=False,
+    ):
+        self.C = C
+        self.reference_class = reference_class
+        self.tol = tol
+        self.fit_intercept = fit_intercept
+        self.class_weight = class_weight
+        self.solver = solver
+        self.max_iter = max_iter
+        self.verbose = verbose
+        self.warm_start = warm_start
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+            Labels of any type.
+        sample_weight : array-like of shape (n_samples,), optional
+            >= 0; weight 2 is the same as a repeated row, weight 0 as a removed one.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight, float(self.C))
+
+    def _outputs(self, classes):
+        if self.reference_class is None:
+            return OneRowEach(len(classes))
+        found = [k for k, label in enumerate(classes) if label == self.reference_class]
+        if not found:
+            raise ValueError(
+                f"received reference_class={self.reference_class!r}; expected one of the labels in y, "
+                f"{list(classes)[:10]}: name one of them, or None for a row each"
+            )
+        return AgainstReference(len(classes), found[0])
