@@ -107,9 +107,27 @@ class Record:
     seconds: float = 0.0
 
 
+#: The tests of least-squares solvers, by the reason they give: the end of the sentence "converged: ...".
+REASONS = {
+    "ftol": "the actual and the predicted relative reduction of the objective are within ftol",
+    "xtol": "the trust radius, or the step, relative to the parameters is within xtol",
+    "gtol": "the largest cosine between the residual and a column of the Jacobian is within gtol",
+}
+
 #: Fields that a solver's step may fill in; the loop fills the others.
 STEP_FIELDS = frozenset(
-    "step_norm step_size radius damping inner_iterations inner_stop predicted actual ratio decrement".split()
+    {
+        "step_norm",
+        "step_size",
+        "radius",
+        "damping",
+        "inner_iterations",
+        "inner_stop",
+        "predicted",
+        "actual",
+        "ratio",
+        "decrement",
+    }
 )
 _NAMES = tuple(f.name for f in fields(Record))
 
@@ -203,6 +221,10 @@ class Result:
     history : History
     counts : Counts
         Work of the whole fit.
+    reason : str
+        The test that ended the fit ("ftol", "xtol", "gtol"), "" where the solver has only one.
+    state : object
+        The solver's last state, never pickled.
     """
 
     theta: Array
@@ -233,7 +255,9 @@ class Result:
     @property
     def message(self) -> str:
         """The status as a sentence."""
+        if self.converged and self.reason:
+            return f"converged: {REASONS.get(self.reason, self.reason)}"
         return self.status.value
 
     def __getstate__(self):
-        return {**self.__dict__, "point": None}
+        return {**self.__dict__, "point": None, "state": None}

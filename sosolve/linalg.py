@@ -5,6 +5,8 @@ A factorisation on a GPU does not raise, so nothing here does either: callers te
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import scipy.linalg
 from array_api_compat import array_namespace, is_numpy_array
@@ -61,7 +63,7 @@ def cholesky(H: Array) -> Array | None:
     pivots = xp.linalg.diagonal(L)
     smallest, top = float(xp.min(pivots)), float(xp.max(xp.linalg.diagonal(H)))
     eps = float(xp.finfo(H.dtype).eps)
-    if not (0.0 < smallest and smallest * smallest > H.shape[0] * eps * top):
+    if not (smallest > 0.0 and smallest * smallest > H.shape[0] * eps * top):
         return None
     return L
 
@@ -84,3 +86,74 @@ def cholesky_solve(L: Array, b: Array) -> Array:
     xp = array_namespace(L)
     y = xp.linalg.solve(L, b[:, None])
     return xp.linalg.solve(xp.matrix_transpose(L), y)[:, 0]
+
+
+@dataclass(frozen=True, slots=True)
+class PivotedQR:
+    """A P = Q R for a NumPy float64 array A of shape (m, p), with Q' applied to one right-hand side.
+
+    Attributes
+    ----------
+    R : ndarray of shape (k, p)
+        Upper triangular (trapezoidal for m < p), k = min(m, p); entries below the diagonal are not zero.
+    qb : ndarray of shape (k,)
+        The first k components of Q' b.
+    perm : ndarray of shape (p,)
+        Column j of A P is column perm[j] of A.
+    rank : int
+        Leading pivots above max(m, p) eps times the norm of their own column: that measure does not change when
+        a column is rescaled.
+    """
+
+    R: np.ndarray
+    qb: np.ndarray
+    perm: np.ndarray
+    rank: int
+
+
+def pivoted_qr(A: np.ndarray, b: np.ndarray) -> PivotedQR:
+    """Return the QR factorisation with column pivoting of A, and Q' b.
+
+    Parameters
+    ----------
+    A : ndarray of shape (m, p)
+        float64 and finite; kept.
+    b : ndarray of shape (m,)
+
+    Returns
+    -------
+    PivotedQR
+
+    References
+    ----------
+    Businger and Golub (1965); LAPACK's dgeqp3 and dormqr, called directly because SciPy's wrapper costs more than
+    the work for a curve of 100 points.
+    """
+    m, p = A.shape
+    packed, perm, tau, _, _ = scipy.linalg.lapack.dgeqp3(A)
+    qb = scipy.linalg.lapack.dormqr("L", "T", packed, tau, b[:, None], 64)[0][: min(m, p), 0]
+    R = packed[: min(m, p)]
+    rank, floor = 0, max(m, p) * 2.3e-16
+    for k, pivot in enumerate(R.diagonal().tolist()):
+        column = R[: k + 1, k]
+        if not abs(pivot) > floor * float(column @ column) ** 0.5:
+            break
+        rank = k + 1
+    return PivotedQR(R, qb, perm - 1, rank)
+
+
+def solve_upper(R: np.ndarray, b: np.ndarray, transpose: bool = False) -> np.ndarray:
+    """Return x with R x = b, or R' x = b, for an upper triangular R of shape (k, k) with no zero on its diagonal.
+
+    Parameters
+    ----------
+    R : ndarray of shape (k, k)
+        Entries below the diagonal are not read.
+    b : ndarray of shape (k,) or (k, q)
+    transpose : bool, default=False
+
+    Returns
+    -------
+    ndarray, same shape as b
+    """
+    return scipy.linalg.lapack.dtrtrs(R, b, trans=1 if transpose else 0)[0]

@@ -34,6 +34,8 @@ class Step:
         Whether the iterate moved.
     status : Status, optional
         Ends the fit.
+    reason : str, default=""
+        The test that ended it, for `Result.reason`.
     **record
         Fields of `Record` by name, for instance `step_size=0.5`.
 
@@ -43,9 +45,17 @@ class Step:
         If a field is not one that a step may report.
     """
 
-    __slots__ = ("accepted", "point", "record", "state", "status")
+    __slots__ = ("accepted", "point", "reason", "record", "state", "status")
 
-    def __init__(self, point: Point, state: object, accepted: bool, status: Status | None = None, **record: Any):
+    def __init__(
+        self,
+        point: Point,
+        state: object,
+        accepted: bool,
+        status: Status | None = None,
+        reason: str = "",
+        **record: Any,
+    ):
         unknown = set(record) - STEP_FIELDS
         if unknown:
             raise TypeError(
@@ -53,6 +63,7 @@ class Step:
                 f"{', '.join(sorted(STEP_FIELDS))}: use one of these names"
             )
         self.point, self.state, self.accepted, self.status, self.record = point, state, accepted, status, record
+        self.reason = reason
 
 
 Callback = Callable[[Record, Point], "Status | bool | None"]
@@ -88,6 +99,10 @@ class Solver:
 
     needs: ClassVar[tuple[str, ...]] = ("grad",)
     name: ClassVar[str] = ""
+    #: Iterations where max_iter is None.
+    default_max_iter: ClassVar[int] = 100
+    #: Whether `step` applies ftol and xtol itself, so that the loop leaves them alone.
+    own_tests: ClassVar[bool] = False
 
     tol: float | None = None
     gtol: float | None = None
@@ -218,6 +233,8 @@ class _Run:
         self.before = _copy(objective.counts)
         self.best_value = self.best_grad = math.inf
         self.idle = 0
+        self.state: object = None
+        self.reason = ""
 
     def __call__(self, point: Point) -> Result:
         status = None
@@ -226,8 +243,8 @@ class _Run:
             if not (math.isfinite(point.value) and math.isfinite(max_abs(point.grad))):
                 return self.result(point, Status.NONFINITE)
             _check_needs(self.solver, point)
-            limit = 100 if self.solver.max_iter is None else self.solver.max_iter
-            state = self.solver.start(point) if limit else None
+            limit = self.solver.default_max_iter if self.solver.max_iter is None else self.solver.max_iter
+            self.state = self.solver.start(point) if limit else None
             iteration = 0
             while status is None:
                 if iteration == limit:
@@ -235,8 +252,8 @@ class _Run:
                 iteration += 1
                 if self.begin is not None:
                     self.begin()
-                step = self.solver.step(point, state)
-                previous, point, state = point, step.point, step.state
+                step = self.solver.step(point, self.state)
+                previous, point, self.state, self.reason = point, step.point, step.state, step.reason
                 if step.accepted and "step_norm" not in step.record:
                     step.record["step_norm"] = norm(point.theta - previous.theta)
                 record = self.record(point, iteration, step.accepted, step.record)
@@ -270,7 +287,7 @@ class _Run:
     def stop(self, record: Record, previous: Point) -> Status | None:
         """Return the status that ends the fit after this iteration, None to go on."""
         solver = self.solver
-        if record.accepted:
+        if record.accepted and not solver.own_tests:
             gain = previous.value - record.value
             length = norm(previous.theta) if solver.xtol else 0.0
             if solver.ftol and 0.0 <= gain <= solver.ftol * abs(record.value):
@@ -300,6 +317,8 @@ class _Run:
             history=self.history,
             counts=_since(self.objective.counts, self.before),
             point=point,
+            reason=self.reason,
+            state=self.state,
         )
 
 
