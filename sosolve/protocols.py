@@ -19,9 +19,19 @@ class Array(Protocol):
     @property
     def shape(self) -> tuple[int, ...]: ...
 
+    @property
+    def ndim(self) -> int: ...
+
+    @property
+    def dtype(self) -> object: ...
+
+    def __getitem__(self, key: object, /) -> Self: ...
+
     def __add__(self, other: Self | float, /) -> Self: ...
 
     def __sub__(self, other: Self | float, /) -> Self: ...
+
+    def __rsub__(self, other: float, /) -> Self: ...
 
     def __mul__(self, other: Self | float, /) -> Self: ...
 
@@ -116,7 +126,7 @@ class Point(Protocol):
     grad : Array of shape (p,)
         Its gradient.
     curvature : Curvature
-        Absent or None where the objective offers none.
+        An objective that has none leaves it out or sets None; only solvers that need nothing of it can run then.
     """
 
     @property
@@ -129,7 +139,7 @@ class Point(Protocol):
     def grad(self) -> Array: ...
 
     @property
-    def curvature(self) -> Curvature | None: ...
+    def curvature(self) -> Curvature: ...
 
     def along(self, d: Array) -> Ray:
         """Return the ray theta + t d."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 from array_api_compat import array_namespace
 
@@ -64,7 +65,7 @@ class DataPoint:
         return self._theta
 
     @cached_property
-    def _rows(self) -> tuple[float, Array, Array, Array | None, Array | None]:
+    def _rows(self) -> tuple[float, Array, Array, Any, Any]:
         """(value, z, curvature rows, gradient rows or None, gradient or None)."""
         term = self.term
         term._counts.n_value += 1

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from types import ModuleType
+from typing import Any
 
+import numpy as np
 from array_api_compat import array_namespace, device
 
 from ..kernels import kernels_for
@@ -49,7 +52,7 @@ class LinearModel:
         self.X, self.n_outputs, self.fit_intercept = X, n_outputs, fit_intercept
         self.n_rows, self.n_features = X.shape
         self.kernels: ModuleType = kernels_for(X)
-        data = X.data if hasattr(X, "indptr") else X
+        data = getattr(X, "data", X) if hasattr(X, "indptr") else X
         self.xp = xp = array_namespace(data)
         where = {"dtype": xp.float64, "device": device(data)}
         self.mean = xp.zeros(self.n_features, **where) if mean is None else mean
@@ -171,10 +174,11 @@ class LinearModel:
             Fraction of the rows to estimate it from: evenly spread blocks, one drawn at random (fixed seed) from
             each stratum, scaled so that sum(h) is kept.
         """
-        xp, K, d = self.xp, self.n_outputs, self.n_features
+        xp, K = self.xp, self.n_outputs
         sample = None if rows >= 1.0 else sample_blocks(self.n_rows, rows)
-        tiles = [[None] * K for _ in range(K)]
-        edges, corners = {}, {}
+        tiles: list[list[Any]] = [[None] * K for _ in range(K)]
+        edges: dict[tuple[int, int], Array] = {}
+        corners: dict[tuple[int, int], Array] = {}
         for k, other, h in blocks:
             self.counts.n_passes += rows >= 1.0
             G, g = self.kernels.gram(self.X, h, self.mean, self.scale, sample)
@@ -246,12 +250,10 @@ def sample_blocks(n: int, fraction: float, seed: int = 0) -> list[tuple[int, int
     list of (start, stop)
         In increasing order, disjoint.
     """
-    import numpy as np
-
     size = min(SAMPLE_BLOCK, max(1, n // 8))
     total = -(-n // size)
     count = min(total, max(1, round(fraction * total)))
     edges = np.linspace(0, total, count + 1).astype(int)
     rng = np.random.default_rng(seed)
-    chosen = [int(rng.integers(a, b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    chosen = [int(rng.integers(a, b)) for a, b in pairwise(edges)]
     return [(k * size, min((k + 1) * size, n)) for k in chosen]

@@ -59,9 +59,7 @@ def decrease(phi0: float, slope0: float, phi1: float, slope1: float, t: float) -
     return change
 
 
-def backtrack(
-    ray: Ray, start: Point, d: Array, slope: float, *, c1: float = 1e-4, max_trials: int = 40
-) -> LineSearch:
+def backtrack(ray: Ray, start: Point, d: Array, slope: float, *, c1: float = 1e-4, max_trials: int = 40) -> LineSearch:
     """Return the first of the trial points that satisfies Armijo's condition.
 
     f(theta + t d) <= f(theta) + c1 t slope, tried at t = 1 (a full evaluation), then at safeguarded minimisers of
@@ -167,9 +165,7 @@ def strong_wolfe(
     return LineSearch(None, 0.0, 0.0)
 
 
-def _cubic(
-    a: float, fa: float, ga: float, b: float, fb: float, gb: float, low: float, high: float
-) -> float:
+def _cubic(a: float, fa: float, ga: float, b: float, fb: float, gb: float, low: float, high: float) -> float:
     """Return the minimiser of the cubic through (a, fa, ga) and (b, fb, gb), kept within [low, high].
 
     Nocedal and Wright (2006), equation 3.59; the middle of [low, high] where the data are not finite or the cubic

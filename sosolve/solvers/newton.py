@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..history import Status
 from ..linalg import dot, norm
@@ -91,7 +91,11 @@ class InexactNewton(Solver):
     sample_rows: float = 0.05
     rtol_max: float = 0.3
     max_cg: int = 250
-    _ranges: ClassVar = (("sample_rows", 1e-6, 1.0), ("rtol_max", 1e-12, 1.0), ("max_cg", 1, math.inf))
+    _ranges: ClassVar[tuple[tuple[str, float, float], ...]] = (
+        ("sample_rows", 1e-6, 1.0),
+        ("rtol_max", 1e-12, 1.0),
+        ("max_cg", 1, math.inf),
+    )
 
     def check_settings(self) -> None:
         """Check the ranges and the name of the preconditioner.
@@ -167,7 +171,7 @@ class NewtonCG(InexactNewton):
         solved = steihaug(
             point.curvature.mv, point.grad, precond=state.precond, rtol=rtol, max_iter=self.max_cg, level=level
         )
-        record = dict(
+        record: dict[str, Any] = dict(
             inner_iterations=solved.iterations,
             inner_stop=solved.stop,
             predicted=solved.predicted,
@@ -200,7 +204,7 @@ class NewtonCholesky(Solver):
         if d is None:
             return Step(point, state, False, Status.NOT_POSITIVE_DEFINITE)
         slope = dot(point.grad, d)
-        record = dict(predicted=-0.5 * slope, decrement=math.sqrt(max(-slope, 0.0)), damping=shift)
+        record: dict[str, Any] = dict(predicted=-0.5 * slope, decrement=math.sqrt(max(-slope, 0.0)), damping=shift)
         if self.converged(point, -0.5 * slope):
             return Step(point, state, False, Status.CONVERGED, **record)
         return line_search_step(point, state, d, slope, **record)

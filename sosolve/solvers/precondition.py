@@ -24,7 +24,7 @@ class Jacobi:
         xp = array_namespace(diagonal)
         top = float(xp.max(diagonal))
         floor = top * float(xp.finfo(diagonal.dtype).eps) if top > 0.0 else 1.0
-        self._inverse = 1.0 / xp.where(diagonal > floor, diagonal, floor + xp.zeros_like(diagonal))
+        self._inverse = 1.0 / xp.maximum(diagonal, floor + xp.zeros_like(diagonal))
 
     def __call__(self, v: Array) -> Array:
         """Return M^-1 v."""
@@ -71,7 +71,7 @@ def make_preconditioner(kind: str, curvature: Curvature, rows: float) -> Precond
         H = curvature.dense(rows)
         xp = array_namespace(H)
         diagonal = xp.linalg.diagonal(H)
-        if bool(xp.all(diagonal > 0.0)) and bool(xp.all(xp.isfinite(diagonal))):
+        if float(xp.min(diagonal)) > 0.0 and bool(xp.all(xp.isfinite(diagonal))):
             scale = 1.0 / xp.sqrt(diagonal)
             scaled = H * scale[:, None] * scale[None, :]
             # 1e-3: directions that the sample misses keep a thousandth of their own diagonal, so that M^-1 never

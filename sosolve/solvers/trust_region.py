@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..history import Status
 from ..linalg import dot, norm
@@ -67,10 +67,14 @@ class TrustRegion(InexactNewton):
     radius0: float | None = None
     subproblem: str = "steihaug"
     accept: float = 1e-4
-    _ranges: ClassVar = (*InexactNewton._ranges, ("radius0", 1e-300, math.inf), ("accept", 0.0, 0.25))
+    _ranges: ClassVar[tuple[tuple[str, float, float], ...]] = (
+        *InexactNewton._ranges,
+        ("radius0", 1e-300, math.inf),
+        ("accept", 0.0, 0.25),
+    )
 
     @property
-    def needs(self) -> tuple[str, ...]:
+    def needs(self) -> tuple[str, ...]:  # type: ignore[override]
         """What the chosen subproblem asks for."""
         return ("grad", "dense") if self.subproblem == "dogleg" else ("grad", "mv")
 
@@ -98,7 +102,7 @@ class TrustRegion(InexactNewton):
     def step(self, point: Point, state: CGState) -> Step:
         """Return the outcome of one iteration."""
         state, solved, damping = self._solve(point, state)
-        record = dict(
+        record: dict[str, Any] = dict(
             inner_iterations=solved.iterations,
             inner_stop=solved.stop,
             predicted=solved.predicted,

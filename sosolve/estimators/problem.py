@@ -1,0 +1,134 @@
+"""The data of one fit, checked, and the objective built from it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import validate_data
+
+from .._compat import check_sample_weight
+from ..objectives import L2, DataTerm, LinearModel, Sum
+from ..protocols import Point
+
+if TYPE_CHECKING:
+    from .base import LinearClassifier
+
+
+class Problem:
+    """The data of one fit, checked, and the objective in the standardised basis."""
+
+    def __init__(self, estimator: LinearClassifier, X, y, sample_weight, C: float):
+        X, y = validate_data(
+            estimator, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], accept_large_sparse=True
+        )
+        if scipy.sparse.issparse(X):
+            check_csr(X)
+        check_classification_targets(y)
+        self.X, self.name = X, type(estimator).__name__
+        self.classes, self.codes = np.unique(y, return_inverse=True)
+        if len(self.classes) < 2:
+            raise ValueError(
+                f"{self.name} received y with one class only, {self.classes[0]!r}; it needs samples of at least 2 "
+                "classes: check how y was selected or split"
+            )
+        total, self.weights = self._weigh(estimator, y, sample_weight)
+        self.prior = np.bincount(self.codes, np.broadcast_to(self.weights, self.codes.shape), len(self.classes))
+        self.alpha = min(1.0 / C / total, 1e300)
+        self.outputs = estimator._outputs(self.classes)
+        loss = self.outputs.loss
+        self.model = LinearModel.standardised(
+            X, self.weights, self.alpha, loss.n_outputs, bool(estimator.fit_intercept)
+        )
+        data = DataTerm(self.model, loss, self.outputs.encode(self.codes), self.weights)
+        self.objective = Sum([data, L2(self.model.strengths(self.alpha))])
+
+    def _weigh(self, estimator, y, sample_weight) -> tuple[float, np.ndarray]:
+        """Return the sum of the weights, and the weights divided by it: shape (1,) where all rows weigh the same."""
+        n = self.X.shape[0]
+        if sample_weight is None and estimator.class_weight is None:
+            return float(n), np.array([1.0 / n])
+        weights = check_sample_weight(sample_weight, self.X)
+        if estimator.class_weight is not None:
+            by_class = compute_class_weight(estimator.class_weight, classes=self.classes, y=y, sample_weight=weights)
+            weights = weights * by_class[self.codes]
+        top = weights.max()
+        if not (top > 0.0 and np.isfinite(top) and weights.min() >= 0.0):
+            raise ValueError(
+                f"{self.name} received weights (sample_weight times class_weight) between {weights.min():g} and "
+                f"{top:g}; they must be finite, not negative and not all zero: correct them"
+            )
+        relative = weights / top
+        total = relative.sum()
+        return float(total) * float(top), relative / total
+
+    def start(self, estimator: LinearClassifier) -> np.ndarray:
+        """Return the starting parameters: the previous coefficients (warm start), else the logarithms of the prior.
+
+        Raises
+        ------
+        ValueError
+            If a warm start does not fit this data.
+        """
+        model = self.model
+        coef, intercept = np.zeros((model.n_outputs, model.n_features)), np.zeros(model.n_outputs)
+        if model.fit_intercept:
+            # 1e-6: a class without weight has no finite optimum; start not too far out.
+            intercept = self.outputs.intercepts(np.log(np.maximum(self.prior, 1e-6)))
+        if estimator.warm_start and hasattr(estimator, "coef_"):
+            shape = self.outputs.to_attributes(coef, intercept, True)[0].shape
+            if estimator.coef_.shape != shape or not np.array_equal(estimator.classes_, self.classes):
+                raise ValueError(
+                    f"{self.name} received warm_start=True with coef_ of shape {estimator.coef_.shape} for the "
+                    f"classes {list(estimator.classes_)[:5]}, but this data asks for shape {shape} and the classes "
+                    f"{list(self.classes)[:5]}: fit a clone, or set warm_start=False"
+                )
+            old = estimator.coef_.toarray() if scipy.sparse.issparse(estimator.coef_) else estimator.coef_
+            coef, intercept = self.outputs.from_attributes(
+                old.astype(np.float64), np.broadcast_to(estimator.intercept_, shape[:1]).astype(np.float64)
+            )
+        return model.theta(coef, intercept)
+
+    def attributes(self, theta: np.ndarray) -> dict[str, np.ndarray]:
+        """Return `coef_` and `intercept_` in the user's units and dtype."""
+        coef, intercept = self.outputs.to_attributes(*self.model.coefficients(theta), self.alpha > 0.0)
+        dtype = self.X.dtype
+        return {"coef_": coef.astype(dtype, copy=False), "intercept_": intercept.astype(dtype, copy=False)}
+
+    def separated(self, point: Point) -> bool:
+        """Return whether the value proves that no finite optimum exists.
+
+        Without a penalty: where the largest loss is below log 2 every sample is on its right side, so that the
+        data are completely separable. The same with a penalty where one class alone has weight.
+        """
+        if self.alpha > 0.0 and not (self.model.fit_intercept and np.count_nonzero(self.prior) == 1):
+            return False
+        smallest = self.weights[self.weights > 0.0].min()
+        return point.value < math.log(2.0) * smallest
+
+
+def check_csr(X) -> None:
+    """Check the index arrays of a CSR matrix: compiled kernels would read foreign memory.
+
+    Raises
+    ------
+    ValueError
+        If an index or a pointer is out of range.
+    """
+    n, d = X.shape
+    indices, indptr = X.indices, X.indptr
+    good = (
+        indptr.shape[0] == n + 1
+        and indptr[0] == 0
+        and indptr[-1] <= min(len(indices), len(X.data))
+        and bool(np.all(indptr[1:] >= indptr[:-1]))
+    )
+    if not good or (len(indices) and not 0 <= indices.min() <= indices.max() < d):
+        raise ValueError(
+            f"received a sparse X of shape {X.shape} whose index arrays are damaged (indices outside 0 .. {d - 1}, "
+            "or row pointers that decrease); expected a valid CSR matrix: rebuild it, for instance through tocoo()"
+        )

@@ -1,0 +1,191 @@
+"""One chunk of rows of each kernel: compiled, called once a chunk by a thread, without the GIL.
+
+Every function walks from `lo` to `hi` in blocks of `block` rows, small enough for the cache, and writes to arrays
+that no other chunk writes to.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .cache import jit
+from .numba_losses import logistic_block, softmax_block, softmax_mv_block, squared_block, take_weights
+from .numba_storage import add_rows, add_rows_k, diagonal_rows, dot_rows, dot_rows_k, moment_rows
+
+
+@jit()
+def linear_chunk(X, w, b, lo, hi, block, z):
+    for start in range(lo, hi, block):
+        stop = min(start + block, hi)
+        part = z[start:stop]
+        dot_rows(X, w, start, stop, part)
+        for i in range(part.shape[0]):
+            part[i] += b
+
+
+@jit()
+def linear_chunk_k(X, w, b, lo, hi, block, z):
+    for start in range(lo, hi, block):
+        stop = min(start + block, hi)
+        part = z[start:stop]
+        dot_rows_k(X, w, start, stop, part)
+        for i in range(part.shape[0]):
+            for k in range(b.shape[0]):
+                part[i, k] += b[k]
+
+
+@jit()
+def transposed_chunk(X, r, lo, hi, block, g):
+    total = 0.0
+    for start in range(lo, hi, block):
+        stop = min(start + block, hi)
+        part = r[start:stop]
+        add_rows(X, part, start, stop, g)
+        for i in range(part.shape[0]):
+            total += part[i]
+    return total
+
+
+@jit()
+def transposed_chunk_k(X, r, lo, hi, block, g):
+    for start in range(lo, hi, block):
+        stop = min(start + block, hi)
+        add_rows_k(X, r[start:stop], start, stop, g)
+
+
+@jit()
+def normal_mv_chunk(X, h, v, v0, lo, hi, block, g):
+    u = np.empty(block)
+    total = 0.0
+    for start in range(lo, hi, block):
+        stop = min(start + block, hi)
+        part = u[: stop - start]
+        dot_rows(X, v, start, stop, part)
+        for i in range(part.shape[0]):
+            part[i] = h[start + i] * (part[i] + v0)
+            total += part[i]
+        add_rows(X, part, start, stop, g)
+    return total
+
+
+@jit()
+def softmax_normal_mv_chunk(X, P, s, v, v0, lo, hi, block, g, total):
+    u = np.empty((block, v0.shape[0]))
+    weights = np.empty(block)
+    for start in range(lo, hi, block):
+        stop = min(start + block, hi)
+        part = u[: stop - start]
+        dot_rows_k(X, v, start, stop, part)
+        for i in range(part.shape[0]):
+            for k in range(v0.shape[0]):
+                part[i, k] += v0[k]
+        take_weights(s, start, stop, weights)
+        softmax_mv_block(P[start:stop], weights, part)
+        for i in range(part.shape[0]):
+            for k in range(v0.shape[0]):
+                total[k] += part[i, k]
+        add_rows_k(X, part, start, stop, g)
+
+
+@jit()
+def logistic_chunk(X, y, s, w, b, lo, hi, block, z, h, g):
+    r, weights = np.empty(block), np.empty(block)
+    value, total = 0.0, 0.0
+    for start in range(lo, hi, block):
+        stop = min(start + block, hi)
+        part = z[start:stop]
+        dot_rows(X, w, start, stop, part)
+        for i in range(part.shape[0]):
+            part[i] += b
+        take_weights(s, start, stop, weights)
+        found = logistic_block(y[start:stop], weights, part, h[start:stop], r)
+        value += found[0]
+        total += found[1]
+        add_rows(X, r, start, stop, g)
+    return value, total
+
+
+@jit()
+def squared_chunk(X, y, s, w, b, lo, hi, block, z, h, g):
+    r, weights = np.empty(block), np.empty(block)
+    value, total = 0.0, 0.0
+    for start in range(lo, hi, block):
+        stop = min(start + block, hi)
+        part = z[start:stop]
+        dot_rows(X, w, start, stop, part)
+        for i in range(part.shape[0]):
+            part[i] += b
+        take_weights(s, start, stop, weights)
+        found = squared_block(y[start:stop], weights, part, h[start:stop], r)
+        value += found[0]
+        total += found[1]
+        add_rows(X, r, start, stop, g)
+    return value, total
+
+
+@jit()
+def softmax_chunk(X, y, s, w, b, reference, lo, hi, block, z, P, g, total):
+    r, weights = np.empty((block, b.shape[0])), np.empty(block)
+    value = 0.0
+    for start in range(lo, hi, block):
+        stop = min(start + block, hi)
+        part = z[start:stop]
+        dot_rows_k(X, w, start, stop, part)
+        for i in range(part.shape[0]):
+            for k in range(b.shape[0]):
+                part[i, k] += b[k]
+        take_weights(s, start, stop, weights)
+        value += softmax_block(y[start:stop], weights, part, P[start:stop], r, reference)
+        for i in range(part.shape[0]):
+            for k in range(b.shape[0]):
+                total[k] += r[i, k]
+        add_rows_k(X, r, start, stop, g)
+    return value
+
+
+@jit()
+def moments_chunk(X, s, shift, lo, hi, block, first, second, top):
+    weights = np.empty(block)
+    for start in range(lo, hi, block):
+        stop = min(start + block, hi)
+        take_weights(s, start, stop, weights)
+        moment_rows(X, weights, shift, start, stop, first, second, top)
+
+
+@jit()
+def diagonal_chunk(X, h, mean, inverse, lo, hi, out, first):
+    diagonal_rows(X, h, mean, inverse, lo, hi, out, first)
+
+
+@jit()
+def fill_chunk(X, h, sign, mean, inverse, lo, hi, first, A):
+    """Write sqrt(|h_i|) ((x_i - mean) inverse, 1) to row i - first of A for lo <= i < hi."""
+    d = X.shape[1]
+    for i in range(lo, hi):
+        root = np.sqrt(sign * h[i])
+        row = A[i - first]
+        for j in range(d):
+            row[j] = root * ((X[i, j] - mean[j]) * inverse[j])
+        row[d] = root
+
+
+@jit()
+def logistic_rows_chunk(y, s, z, lo, hi, block, h, r):
+    weights = np.empty(block)
+    value = 0.0
+    for start in range(lo, hi, block):
+        stop = min(start + block, hi)
+        take_weights(s, start, stop, weights)
+        value += logistic_block(y[start:stop], weights, z[start:stop], h[start:stop], r[start:stop])[0]
+    return value
+
+
+@jit()
+def softmax_rows_chunk(y, s, z, reference, lo, hi, block, P, r):
+    weights = np.empty(block)
+    value = 0.0
+    for start in range(lo, hi, block):
+        stop = min(start + block, hi)
+        take_weights(s, start, stop, weights)
+        value += softmax_block(y[start:stop], weights, z[start:stop], P[start:stop], r[start:stop], reference)
+    return value

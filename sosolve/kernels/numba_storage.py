@@ -1,0 +1,234 @@
+"""The only functions that know how X is stored: C order, F order or CSR; Numba picks one by the type of X.
+
+A CSR matrix is the tuple (data, indices, indptr). For CSR the weights and gradients of K outputs are (d, K), so that
+the inner loop over outputs is contiguous; for dense X they are (K, d).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+from .cache import FAST
+
+
+def dot_rows(X, w, lo, hi, z):
+    """Write x_i . w for lo <= i < hi to z[0 : hi - lo]."""
+
+
+def add_rows(X, r, lo, hi, g):
+    """Add sum_i r[i - lo] x_i for lo <= i < hi to g."""
+
+
+def dot_rows_k(X, w, lo, hi, z):
+    """Write x_i . w_k to z[i - lo, k]; w is (K, d), for CSR (d, K)."""
+
+
+def add_rows_k(X, r, lo, hi, g):
+    """Add sum_i r[i - lo, k] x_i to g; g is (K, d), for CSR (d, K)."""
+
+
+def moment_rows(X, s, shift, lo, hi, first, second, top):
+    """Add s_i (x_i - shift) and its square to first and second, and widen top, the largest |x_i - shift|."""
+
+
+def diagonal_rows(X, h, mean, inverse, lo, hi, out, first):
+    """Add h_ik ((x_ij - mean_j) inverse_j)^2 to out[k, j]; for CSR uncentred, with the first moments in first."""
+
+
+def _dot_rows_c(X, w, lo, hi, z):
+    for i in range(lo, hi):
+        x = X[i]
+        total = 0.0
+        for j in range(x.shape[0]):
+            total += x[j] * w[j]
+        z[i - lo] = total
+
+
+def _dot_rows_f(X, w, lo, hi, z):
+    z[: hi - lo] = 0.0
+    for j in range(X.shape[1]):
+        wj = w[j]
+        for i in range(lo, hi):
+            z[i - lo] += X[i, j] * wj
+
+
+def _dot_rows_csr(X, w, lo, hi, z):
+    data, indices, indptr = X
+    for i in range(lo, hi):
+        total = 0.0
+        for t in range(indptr[i], indptr[i + 1]):
+            total += data[t] * w[indices[t]]
+        z[i - lo] = total
+
+
+def _add_rows_c(X, r, lo, hi, g):
+    for i in range(lo, hi):
+        x = X[i]
+        ri = r[i - lo]
+        for j in range(x.shape[0]):
+            g[j] += x[j] * ri
+
+
+def _add_rows_f(X, r, lo, hi, g):
+    for j in range(X.shape[1]):
+        total = 0.0
+        for i in range(lo, hi):
+            total += X[i, j] * r[i - lo]
+        g[j] += total
+
+
+def _add_rows_csr(X, r, lo, hi, g):
+    data, indices, indptr = X
+    for i in range(lo, hi):
+        ri = r[i - lo]
+        for t in range(indptr[i], indptr[i + 1]):
+            g[indices[t]] += data[t] * ri
+
+
+def _dot_rows_k_c(X, w, lo, hi, z):
+    for i in range(lo, hi):
+        x = X[i]
+        for k in range(w.shape[0]):
+            wk = w[k]
+            total = 0.0
+            for j in range(x.shape[0]):
+                total += x[j] * wk[j]
+            z[i - lo, k] = total
+
+
+def _dot_rows_k_f(X, w, lo, hi, z):
+    z[: hi - lo] = 0.0
+    for j in range(X.shape[1]):
+        for i in range(lo, hi):
+            x = X[i, j]
+            for k in range(w.shape[0]):
+                z[i - lo, k] += x * w[k, j]
+
+
+def _dot_rows_k_csr(X, w, lo, hi, z):
+    data, indices, indptr = X
+    z[: hi - lo] = 0.0
+    for i in range(lo, hi):
+        zi = z[i - lo]
+        for t in range(indptr[i], indptr[i + 1]):
+            x = np.float64(data[t])
+            wj = w[indices[t]]
+            for k in range(zi.shape[0]):
+                zi[k] += x * wj[k]
+
+
+def _add_rows_k_c(X, r, lo, hi, g):
+    for i in range(lo, hi):
+        x = X[i]
+        for k in range(g.shape[0]):
+            rk = r[i - lo, k]
+            gk = g[k]
+            for j in range(x.shape[0]):
+                gk[j] += x[j] * rk
+
+
+def _add_rows_k_f(X, r, lo, hi, g):
+    for j in range(X.shape[1]):
+        for i in range(lo, hi):
+            x = X[i, j]
+            for k in range(g.shape[0]):
+                g[k, j] += x * r[i - lo, k]
+
+
+def _add_rows_k_csr(X, r, lo, hi, g):
+    data, indices, indptr = X
+    for i in range(lo, hi):
+        ri = r[i - lo]
+        for t in range(indptr[i], indptr[i + 1]):
+            x = np.float64(data[t])
+            gj = g[indices[t]]
+            for k in range(ri.shape[0]):
+                gj[k] += x * ri[k]
+
+
+def _moment_rows_c(X, s, shift, lo, hi, first, second, top):
+    for i in range(lo, hi):
+        x = X[i]
+        si = s[i - lo]
+        if si > 0.0:
+            for j in range(x.shape[0]):
+                deviation = np.float64(x[j]) - shift[j]
+                first[j] += si * deviation
+                second[j] += si * deviation * deviation
+                top[j] = max(top[j], abs(deviation))
+
+
+def _moment_rows_f(X, s, shift, lo, hi, first, second, top):
+    for j in range(X.shape[1]):
+        total, squares, largest = 0.0, 0.0, top[j]
+        for i in range(lo, hi):
+            si = s[i - lo]
+            deviation = np.float64(X[i, j]) - shift[j] if si > 0.0 else 0.0
+            total += si * deviation
+            squares += si * deviation * deviation
+            largest = max(largest, abs(deviation))
+        first[j] += total
+        second[j] += squares
+        top[j] = largest
+
+
+def _moment_rows_csr(X, s, shift, lo, hi, first, second, top):
+    data, indices, indptr = X
+    for i in range(lo, hi):
+        si = s[i - lo]
+        if si > 0.0:
+            for t in range(indptr[i], indptr[i + 1]):
+                j, x = indices[t], np.float64(data[t])
+                first[j] += si * x
+                second[j] += si * x * x
+                top[j] = max(top[j], abs(x))
+
+
+def _diagonal_rows_c(X, h, mean, inverse, lo, hi, out, first):
+    for i in range(lo, hi):
+        x = X[i]
+        for k in range(out.shape[0]):
+            hk = h[i, k]
+            for j in range(x.shape[0]):
+                deviation = (x[j] - mean[j]) * inverse[j]
+                out[k, j] += hk * deviation * deviation
+
+
+def _diagonal_rows_f(X, h, mean, inverse, lo, hi, out, first):
+    for j in range(X.shape[1]):
+        for i in range(lo, hi):
+            deviation = (X[i, j] - mean[j]) * inverse[j]
+            for k in range(out.shape[0]):
+                out[k, j] += h[i, k] * deviation * deviation
+
+
+def _diagonal_rows_csr(X, h, mean, inverse, lo, hi, out, first):
+    data, indices, indptr = X
+    for i in range(lo, hi):
+        for t in range(indptr[i], indptr[i + 1]):
+            j = indices[t]
+            x = data[t] * inverse[j]
+            for k in range(out.shape[0]):
+                first[k, j] += h[i, k] * x
+                out[k, j] += h[i, k] * x * x
+
+
+def _by_storage(stub, in_c, in_f, in_csr):
+    """Let Numba replace `stub` by the implementation for the storage of its first argument."""
+
+    def choose(X, *others):
+        if isinstance(X, types.BaseTuple):
+            return in_csr
+        return in_f if X.layout == "F" else in_c
+
+    overload(stub, strict=False, jit_options={"fastmath": set(FAST)})(choose)
+
+
+_by_storage(dot_rows, _dot_rows_c, _dot_rows_f, _dot_rows_csr)
+_by_storage(add_rows, _add_rows_c, _add_rows_f, _add_rows_csr)
+_by_storage(dot_rows_k, _dot_rows_k_c, _dot_rows_k_f, _dot_rows_k_csr)
+_by_storage(add_rows_k, _add_rows_k_c, _add_rows_k_f, _add_rows_k_csr)
+_by_storage(moment_rows, _moment_rows_c, _moment_rows_f, _moment_rows_csr)
+_by_storage(diagonal_rows, _diagonal_rows_c, _diagonal_rows_f, _diagonal_rows_csr)
