@@ -235,6 +235,8 @@ class Result:
     counts: Counts = field(default_factory=Counts)
     #: The final point, for callers in the same process; never pickled, because it holds the data.
     point: Point | None = None
+    reason: str = ""
+    state: object = None
 
     def __repr__(self) -> str:
         return (

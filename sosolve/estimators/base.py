@@ -78,7 +78,7 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
     def _unpack(self, problem: Problem, solver: Solver, reason: str, result: Result) -> None:
         """Set the fitted attributes."""
         result.history.notes["solver"] = reason
-        result.point = None  # it holds the data
+        result.point = result.state = None  # they hold the data and preconditioners
         for name, value in problem.attributes(result.theta).items():
             setattr(self, name, value)
         self.classes_ = problem.classes
