@@ -3,11 +3,13 @@
 from ._version import __version__
 from .estimators import LogisticRegression, SoftmaxRegression
 from .history import History, Record, Result, Status
+from .plotting import ConvergenceDisplay
 from .solvers import BFGS, LBFGS, NewtonCG, NewtonCholesky, Solver, Step, TrustRegion
 
 __all__ = [
     "BFGS",
     "LBFGS",
+    "ConvergenceDisplay",
     "History",
     "LogisticRegression",
     "NewtonCG",
