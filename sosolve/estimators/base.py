@@ -65,7 +65,7 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
 
     def _fit(self, X, y, sample_weight, C: float):
         """Fit with inverse penalty C (inf for none); attributes change only when everything has gone well."""
-        with _restored_on_error(self), thread_limit(effective_threads()):
+        with _restored_on_error(self), thread_limit(effective_threads()), np.errstate(all="ignore"):
             problem = Problem(self, X, y, sample_weight, C)
             solver, reason = self._resolve_solver(problem)
             watcher = _Watcher(self, problem)

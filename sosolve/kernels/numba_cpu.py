@@ -198,7 +198,7 @@ def softmax_linear(X, y, s, w, b, reference):
 
 
 def moments(X, s, centre):
-    """Return the weighted mean and spread of the columns, each (d,), in one pass; see `reference.moments`.
+    """Return weighted mean, spread and reach of the columns, each (d,), in one pass; see `reference.moments`.
 
     The columns are shifted but not divided; where squares could leave the range of doubles the reference is used.
     """
@@ -219,7 +219,7 @@ def moments(X, s, centre):
     safe = (largest == 0.0) | ((largest > 1e-140) & (largest < 1e140))
     if not (safe.all() and np.isfinite(second).all()):
         return reference.moments(X, s, centre)
-    return reference.finish_moments(shift, np.ones(d), first.sum(axis=0), second.sum(axis=0), centre)
+    return reference.finish_moments(shift, np.ones(d), first.sum(axis=0), second.sum(axis=0), largest, centre)
 
 
 def diagonal(X, h, mean, scale):
@@ -231,9 +231,7 @@ def diagonal(X, h, mean, scale):
     plan.run(lambda k, lo, hi: chunks.diagonal_chunk(plan.storage, h, mean, inverse, lo, hi, out[k], first[k]))
     squares, totals = out.sum(axis=0), h.sum(axis=0)
     if plan.is_csr:
-        ratio = mean * inverse
-        squares = squares - 2.0 * ratio * first.sum(axis=0) + ratio**2 * totals[:, None]
-        squares = np.where(squares > 0.0, squares, 0.0)
+        squares = reference.centred_squares(squares, first.sum(axis=0), mean * inverse, totals[:, None])
     return squares, totals
 
 

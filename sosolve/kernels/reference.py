@@ -199,8 +199,7 @@ def diagonal(X, h, mean, scale):
         first = scaled.T @ h
         scaled.data = scaled.data**2
         ratio = (mean / scale)[:, None]
-        centred = scaled.T @ h - 2.0 * ratio * first + ratio**2 * totals[None, :]
-        return xp.where(centred > 0.0, centred, 0.0 * centred).T, totals
+        return centred_squares(scaled.T @ h, first, ratio, totals[None, :]).T, totals
     out = None
     for start, stop, block in row_blocks(X):
         part = xp.matrix_transpose(h[start:stop, :]) @ ((_to_double(block) - mean) / scale) ** 2
@@ -208,10 +207,16 @@ def diagonal(X, h, mean, scale):
     return out, totals
 
 
-def moments(X, s, centre):
-    """Return the weighted mean and the root of the weighted mean square deviation of the columns, each (d,).
+def centred_squares(squares, first, ratio, totals):
+    """Return sum h (x - m)^2 from sum h x^2, sum h x, m and sum h, at least 1e-14 of the first: below is rounding."""
+    xp = array_namespace(squares)
+    return xp.maximum(squares - 2.0 * ratio * first + ratio**2 * totals, 1e-14 * squares)
 
-    Deviations are from the mean where `centre`, else from zero (then the mean returned is zero). Each column is
+
+def moments(X, s, centre):
+    """Return weighted mean, root of the weighted mean square deviation, and reach of the columns, each (d,).
+
+    The reach bounds the largest deviation from the mean to a factor of two. Deviations are from the mean where `centre`, else from zero (then the mean returned is zero). Each column is
     first shifted by its entry in the row of largest weight and divided by its largest absolute deviation: the
     shift keeps a large mean from cancelling the variance (its own weight bounds the loss by n eps), the division
     keeps the squares from overflow and underflow for any finite column.
@@ -240,19 +245,19 @@ def moments(X, s, centre):
         deviation = xp.where(active, deviation, xp.zeros_like(deviation))
         first = first + weights[start:stop] @ deviation
         second = second + weights[start:stop] @ deviation**2
-    return finish_moments(shift, 2.0 * unit, first, second, centre)
+    return finish_moments(shift, 2.0 * unit, first, second, top / unit, centre)
 
 
-def finish_moments(shift, unit, first, second, centre):
-    """Return mean and scale from the moments of (x - shift) / unit, both in units of x."""
+def finish_moments(shift, unit, first, second, top, centre):
+    """Return what `moments` does from the moments of (x - shift) / unit and its largest absolute value."""
     xp = array_namespace(shift)
     if not centre:
-        return xp.zeros_like(first), unit * xp.sqrt(second)
+        return xp.zeros_like(first), unit * xp.sqrt(second), unit * top
     variance = second - first**2
     # Below n eps of the second moment the variance is rounding: the column is constant.
     floor = 64.0 * float(xp.finfo(second.dtype).eps) * second
     deviation = xp.sqrt(xp.where(variance > floor, variance, xp.zeros_like(variance)))
-    return shift + unit * first, unit * deviation
+    return shift + unit * first, unit * deviation, unit * (top + xp.abs(first))
 
 
 def _moments_sparse(X, weights, centre):
@@ -264,7 +269,7 @@ def _moments_sparse(X, weights, centre):
     scaled.data = X.data / unit[X.indices]
     first = scaled.T @ weights
     scaled.data = scaled.data**2
-    return finish_moments(xp.zeros_like(unit), unit, first, scaled.T @ weights, centre)
+    return finish_moments(xp.zeros_like(unit), unit, first, scaled.T @ weights, top / unit, centre)
 
 
 # ---------------------------------------------------------------------- rows: losses in sample space

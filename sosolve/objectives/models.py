@@ -80,7 +80,9 @@ class LinearModel:
         n_outputs, fit_intercept
             As for the class.
         """
-        mean, spread = kernels_for(X).moments(X, weights, bool(fit_intercept))
+        mean, spread, reach = kernels_for(X).moments(X, weights, bool(fit_intercept))
+        if isinstance(X, np.ndarray):
+            mean, spread = without_outliers(X, weights, mean, spread, reach, bool(fit_intercept))
         xp = array_namespace(spread)
         ridge = xp.sqrt(strength + xp.zeros_like(spread))
         top = xp.maximum(spread, ridge)
@@ -231,6 +233,43 @@ class LinearMap:
     def diagonal(self, h: Array) -> Array:
         """Return the diagonal of J' H J, shape (p,), for H given by its diagonal rows."""
         return self.model.diagonal(h)
+
+
+def without_outliers(
+    X: Any, weights: Any, mean: Any, spread: Any, reach: Any, centre: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and spread with those of the bulk for columns that a few far outliers dominate.
+
+    With an entry 1e10 times the others, mean and standard deviation make the others a constant to ten digits, and
+    the problem singular in double precision. Where one row holds more than a hundredth of a column's variance,
+    median and median absolute deviation of at most 4096 rows are looked at; they replace mean and standard deviation
+    where these are over 1000 times the latter. Any centre and scale give an equivalent basis, so nothing but
+    rounding depends on the choice.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+    weights : ndarray of shape (n,) or (1,)
+    mean, spread, reach : ndarray of shape (d,)
+        As `kernels.reference.moments` returns them.
+    centre : bool
+        Whether columns are centred; else deviations are from zero.
+    """
+    share = float(np.max(weights)) * (reach / np.where(spread > 0.0, spread, np.inf)) ** 2
+    suspects = np.flatnonzero(share > 0.01)
+    if not len(suspects):
+        return mean, spread
+    active = np.arange(X.shape[0]) if weights.shape[0] == 1 else np.flatnonzero(weights > 0.0)
+    rows = active[:: max(1, len(active) // 4096)]
+    mean, spread = mean.copy(), spread.copy()
+    for j in suspects:
+        column = X[rows, j].astype(np.float64)
+        middle = float(np.median(column)) if centre else 0.0
+        deviation = 1.4826 * float(np.median(np.abs(column - middle)))
+        # 1e30: beyond that the squares of the outlier would overflow in the basis of the bulk.
+        if 1e-30 * spread[j] < deviation < 1e-3 * spread[j]:
+            mean[j], spread[j] = middle, deviation
+    return mean, spread
 
 
 def sample_blocks(n: int, fraction: float, seed: int = 0) -> list[tuple[int, int]]:

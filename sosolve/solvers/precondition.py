@@ -13,7 +13,10 @@ Preconditioner = Callable[[Array], Array]
 
 
 class Jacobi:
-    """M = diag(H), entries below eps times the largest replaced by that floor.
+    """M = diag(H), with 1 in place of entries that are not positive.
+
+    There is no floor relative to the largest entry: each parameter has units of its own, and the curvature of a
+    column with one far outlier is rightly many orders of magnitude below that of the intercept.
 
     Parameters
     ----------
@@ -22,9 +25,7 @@ class Jacobi:
 
     def __init__(self, diagonal: Array):
         xp = array_namespace(diagonal)
-        top = float(xp.max(diagonal))
-        floor = top * float(xp.finfo(diagonal.dtype).eps) if top > 0.0 else 1.0
-        self._inverse = 1.0 / xp.maximum(diagonal, floor + xp.zeros_like(diagonal))
+        self._inverse = 1.0 / xp.where(diagonal > 0.0, diagonal, xp.ones_like(diagonal))
 
     def __call__(self, v: Array) -> Array:
         """Return M^-1 v."""
