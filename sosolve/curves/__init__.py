@@ -1,0 +1,7 @@
+"""Curves: formulas with exact derivatives and a library of named models. SymPy and Numba load on first use."""
+
+from .formula import Formula, parse
+from .functions import FUNCTIONS
+from .grammar import CONSTANTS
+
+__all__ = ["CONSTANTS", "FUNCTIONS", "Formula", "parse"]

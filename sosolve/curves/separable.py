@@ -1,0 +1,90 @@
+"""Which parameters a formula is linear in, and the model split into offset + sum of coefficient times parameter.
+
+Everything is decided on the tree of the text: f is linear in a set S of parameters when no product multiplies two
+parts with members of S, no divisor, exponent, base or argument of a function holds one. That is sound, and complete
+but for disguises such as exp(log(a)). Used for variable projection (Golub and Pereyra, SIAM J. Numer. Anal. 10, 1973).
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+from .grammar import Name, Negative, Number, Product, Sum, Tree, children, names
+
+
+def is_linear(tree: Tree, chosen: frozenset[str]) -> bool:
+    """Return whether all second derivatives of a tree among the chosen names vanish identically."""
+    if not names(tree) & chosen:
+        return True
+    match tree:
+        case Name():
+            return True
+        case Negative() | Sum():
+            return all(is_linear(part, chosen) for part in children(tree))
+        case Product(signs, parts):
+            holders = [(sign, part) for sign, part in zip(signs, parts, strict=True) if names(part) & chosen]
+            return len(holders) == 1 and holders[0][0] > 0 and is_linear(holders[0][1], chosen)
+    return False
+
+
+def linear_names(tree: Tree, parameters: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a large set of parameters in which a tree is jointly linear, in the order of `parameters`.
+
+    Joint linearity holds when it holds for every pair. The set is built greedily: parameters with the fewest
+    conflicts first, earlier ones first among equals; so a*(b + c*x) gives (b, c) rather than (a,).
+    """
+    single = [name for name in parameters if is_linear(tree, frozenset((name,)))]
+    clash = {name: set() for name in single}
+    for first, second in combinations(single, 2):
+        if not is_linear(tree, frozenset((first, second))):
+            clash[first].add(second)
+            clash[second].add(first)
+    chosen: set[str] = set()
+    for name in sorted(single, key=lambda name: len(clash[name])):
+        if not clash[name] & chosen:
+            chosen.add(name)
+    return tuple(name for name in parameters if name in chosen)
+
+
+def split(tree: Tree, linear: tuple[str, ...]) -> tuple[Tree, tuple[Tree, ...]]:
+    """Return (offset, coefficients) with tree = offset + sum_k coefficients[k] * linear[k].
+
+    Parameters
+    ----------
+    tree : Tree
+        Jointly linear in `linear`.
+    linear : tuple of str
+    """
+    parts = _parts(tree, frozenset(linear))
+    zero = Number(0.0)
+    return parts.get(None, zero), tuple(parts.get(name, zero) for name in linear)
+
+
+def _parts(tree: Tree, chosen: frozenset[str]) -> dict[str | None, Tree]:
+    if not names(tree) & chosen:
+        return {None: tree}
+    match tree:
+        case Name(id):
+            return {id: Number(1.0)}
+        case Negative(part):
+            return {key: Negative(inner) for key, inner in _parts(part, chosen).items()}
+        case Sum(signs, parts):
+            gathered: dict[str | None, list[tuple[int, Tree]]] = {}
+            for sign, part in zip(signs, parts, strict=True):
+                for key, inner in _parts(part, chosen).items():
+                    gathered.setdefault(key, []).append((sign, inner))
+            return {key: _sum(terms) for key, terms in gathered.items()}
+        case Product(signs, parts):
+            at = next(k for k, part in enumerate(parts) if names(part) & chosen)
+            return {
+                key: Product(signs, (*parts[:at], inner, *parts[at + 1 :]))
+                for key, inner in _parts(parts[at], chosen).items()
+            }
+    raise ValueError(f"Received a tree that is not linear in {sorted(chosen)}. Expected one. Choose other parameters.")
+
+
+def _sum(terms: list[tuple[int, Tree]]) -> Tree:
+    if len(terms) == 1:
+        sign, tree = terms[0]
+        return tree if sign > 0 else Negative(tree)
+    return Sum(tuple(sign for sign, _ in terms), tuple(tree for _, tree in terms))
