@@ -1,0 +1,69 @@
+"""
+Read a history: was the first trust region too small?
+=====================================================
+
+Raw breast cancer, fitted by the trust region twice: once from a first radius of 0.1, once with the first step
+unrestricted, which is the default. A fit that stops at the boundary of its region while the radius doubles was given a
+region that is too small. Every number here is a column of ``history_``.
+"""
+
+import argparse
+from pathlib import Path
+
+from matplotlib import pyplot as plt
+from sklearn.datasets import load_breast_cancer
+
+from sosolve import LogisticRegression, NewtonCholesky, TrustRegion
+
+X, y = load_breast_cancer(return_X_y=True)
+minimum = LogisticRegression(solver=NewtonCholesky(tol=1e-10)).fit(X, y).result_.value
+fits = {
+    "radius0 = 0.1": LogisticRegression(solver=TrustRegion(radius0=0.1)).fit(X, y),
+    "default": LogisticRegression(solver=TrustRegion()).fit(X, y),
+}
+for label, clf in fits.items():
+    print(f"{label:14} {clf.result_}")
+
+# %%
+# Three columns against the iteration. Filled markers are iterations whose conjugate gradients ended at the boundary of
+# the region (``inner_stop`` is BOUNDARY, 2), open ones those that were solved inside it.
+
+figure, (top, middle, bottom) = plt.subplots(3, 1, figsize=(7.0, 7.2), sharex=True, layout="constrained")
+for label, clf in fits.items():
+    history = clf.history_
+    iteration = history.column("iteration")
+    at_boundary = [stop.name == "BOUNDARY" for stop in history.column("inner_stop")]
+    gap = [max(value / minimum - 1.0, 2.2e-16) for value in history.column("value")]
+    panels = ((top, gap), (middle, history.column("radius")), (bottom, history.column("inner_iterations")))
+    for ax, column in panels:
+        (line,) = ax.plot(iteration, column, linewidth=1.2, label=label)
+        for inside in (True, False):
+            chosen = [k for k, stop in enumerate(at_boundary) if stop != inside]
+            face = "white" if inside else line.get_color()
+            ax.plot(
+                [iteration[k] for k in chosen],
+                [column[k] for k in chosen],
+                linestyle="",
+                marker="o",
+                markersize=5,
+                color=line.get_color(),
+                markerfacecolor=face,
+            )
+top.set(yscale="log", ylabel="relative gap", title="Small steps first: what a first radius of 0.1 costs")
+middle.set(yscale="log", ylabel="radius")
+bottom.set(ylabel="CG iterations", xlabel="iteration")
+top.legend(frameon=False)
+for ax in (top, middle, bottom):
+    ax.grid(True, linewidth=0.5, alpha=0.4)
+
+# %%
+# Where the markers are filled the radius doubles and the gap falls by a steady factor; once the region is large enough
+# the markers open, the radius stays and the gap falls off a cliff: Newton's method. The last iteration only confirms
+# the Newton decrement and moves nothing.
+
+parser = argparse.ArgumentParser(description="Draw the history of a trust region with two first radii.")
+default = Path(__file__).resolve().parent / "output"
+parser.add_argument("--output", type=Path, default=default, help="folder for the picture")
+folder = parser.parse_args().output
+folder.mkdir(parents=True, exist_ok=True)
+figure.savefig(folder / "read_a_history.png", dpi=110)
