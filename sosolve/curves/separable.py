@@ -7,24 +7,7 @@ but for disguises such as exp(log(a)). Used for variable projection (Golub and P
 
 from __future__ import annotations
 
-from itertools import combinations
-
-from .grammar import Name, Negative, Number, Product, Sum, Tree, children, names
-
-
-def is_linear(tree: Tree, chosen: frozenset[str]) -> bool:
-    """Return whether all second derivatives of a tree among the chosen names vanish identically."""
-    if not names(tree) & chosen:
-        return True
-    match tree:
-        case Name():
-            return True
-        case Negative() | Sum():
-            return all(is_linear(part, chosen) for part in children(tree))
-        case Product(signs, parts):
-            holders = [(sign, part) for sign, part in zip(signs, parts, strict=True) if names(part) & chosen]
-            return len(holders) == 1 and holders[0][0] > 0 and is_linear(holders[0][1], chosen)
-    return False
+from .grammar import Call, Name, Negative, Number, Power, Product, Sum, Tree, children, names
 
 
 def linear_names(tree: Tree, parameters: tuple[str, ...]) -> tuple[str, ...]:
@@ -33,15 +16,32 @@ def linear_names(tree: Tree, parameters: tuple[str, ...]) -> tuple[str, ...]:
     Joint linearity holds when it holds for every pair. The set is built greedily: parameters with the fewest
     conflicts first, earlier ones first among equals; so a*(b + c*x) gives (b, c) rather than (a,).
     """
-    single = [name for name in parameters if is_linear(tree, frozenset((name,)))]
-    clash = {name: set() for name in single}
-    for first, second in combinations(single, 2):
-        if not is_linear(tree, frozenset((first, second))):
-            clash[first].add(second)
-            clash[second].add(first)
+    bent: set[str] = set()
+    clash: dict[str, set[str]] = {name: set() for name in parameters}
+
+    def visit(tree: Tree) -> set[str]:
+        """Return the parameters of a tree; those it is not linear in go to `bent`, products of two to `clash`."""
+        if isinstance(tree, Name):
+            return {tree.id} & clash.keys()
+        inner = [visit(part) for part in children(tree)]
+        seen: set[str] = set().union(*inner)
+        if isinstance(tree, Power | Call):
+            bent.update(seen)
+        if isinstance(tree, Product):
+            seen = set()
+            for sign, found in zip(tree.signs, inner, strict=True):
+                bent.update(found if sign < 0 else found & seen)
+                for name in found:
+                    clash[name] |= seen
+                for name in seen:
+                    clash[name] |= found
+                seen |= found
+        return seen
+
+    visit(tree)
     chosen: set[str] = set()
-    for name in sorted(single, key=lambda name: len(clash[name])):
-        if not clash[name] & chosen:
+    for name in sorted(parameters, key=lambda name: len(clash[name] - bent)):
+        if name not in bent and not clash[name] & chosen:
             chosen.add(name)
     return tuple(name for name in parameters if name in chosen)
 

@@ -20,6 +20,9 @@ from .grammar import Call, Name, Negative, Number, Power, Product, Sum, Tree
 #: Integer exponents up to this size are repeated products (at most nine); the rounding of more would exceed pow's.
 MAX_PRODUCT = 32
 
+#: Products of more factors are split.
+MAX_FACTORS = 8
+
 
 def need_sympy():
     """Return the module `sympy`.
@@ -86,11 +89,19 @@ class _Builder:
                 terms = tuple(sign * self.build(part) for sign, part in zip(signs, parts, strict=True))
                 return self.name(terms, "v")
             case Product(signs, parts):
-                return self.sympy.Mul(*(self.build(part) ** sign for sign, part in zip(signs, parts, strict=True)))
+                return self._product([self.build(part) ** sign for sign, part in zip(signs, parts, strict=True)])
             case Power(base, exponent):
                 return self._power(self.build(base), self.build(exponent))
             case Call(function, parts):
                 return getattr(toolbox(), function)(*(self.build(part) for part in parts))
+
+    def _product(self, factors: list):
+        """Return a product; a long one in named halves, or its p derivatives would cost p products of p factors."""
+        if len(factors) <= MAX_FACTORS:
+            return self.sympy.Mul(*factors)
+        half = len(factors) // 2
+        left, right = self._product(factors[:half]), self._product(factors[half:])
+        return self.name((left,), "v") * self.name((right,), "v")
 
     def _power(self, base, exponent):
         if exponent.is_Number:
