@@ -12,8 +12,8 @@ from array_api_compat import array_namespace, device
 from ..kernels import kernels_for
 from ..protocols import Array, Counts
 
-#: Rows in one block of the sample that estimates a curvature.
-SAMPLE_BLOCK = 64
+#: Most rows in one block of the sample that estimates a curvature, and how many blocks there are at least.
+SAMPLE_BLOCK, MIN_BLOCKS = 64, 16
 
 
 class LinearModel:
@@ -289,7 +289,7 @@ def sample_blocks(n: int, fraction: float, seed: int = 0) -> list[tuple[int, int
     list of (start, stop)
         In increasing order, disjoint.
     """
-    size = min(SAMPLE_BLOCK, max(1, n // 8))
+    size = min(SAMPLE_BLOCK, max(1, int(fraction * n) // MIN_BLOCKS))
     total = -(-n // size)
     count = min(total, max(1, round(fraction * total)))
     edges = np.linspace(0, total, count + 1).astype(int)

@@ -221,6 +221,30 @@ class Solver:
         run = _Run(self, objective, callback)
         return run(objective.at(theta0))
 
+    def resume(self, objective: Objective, result: Result, callback: Callback | None = None) -> Result:
+        """Return the outcome of more iterations from the point and the state in which a fit ended.
+
+        Parameters
+        ----------
+        objective : Objective
+            The one that the result came from.
+        result : Result
+            Of this process: a pickled one has neither point nor state.
+        callback : callable, optional
+            See `minimize`.
+
+        Raises
+        ------
+        ValueError
+            If the result has no point or no state.
+        """
+        if result.point is None or result.state is None:
+            raise ValueError(
+                "received a result without its point and state (a pickled one has none); expected one from minimize "
+                "in this process: start again with minimize(objective, result.theta)"
+            )
+        return _Run(self, objective, callback)(result.point, result.state)
+
 
 class _Run:
     """One run of the loop: the clock, the history and the stopping tests."""
@@ -236,7 +260,7 @@ class _Run:
         self.state: object = None
         self.reason = ""
 
-    def __call__(self, point: Point) -> Result:
+    def __call__(self, point: Point, state: object = None) -> Result:
         status = None
         try:
             self.record(point, 0, True, {})
@@ -244,7 +268,7 @@ class _Run:
                 return self.result(point, Status.NONFINITE)
             _check_needs(self.solver, point)
             limit = self.solver.default_max_iter if self.solver.max_iter is None else self.solver.max_iter
-            self.state = self.solver.start(point) if limit else None
+            self.state = self.solver.start(point) if limit and state is None else state
             iteration = 0
             while status is None:
                 if iteration == limit:
@@ -267,12 +291,13 @@ class _Run:
         return self.result(point, status)
 
     def record(self, point: Point, iteration: int, accepted: bool, values: dict[str, Any]) -> Record:
-        """Append and return the record of one iteration."""
+        """Append and return the record of one iteration; the work of value and gradient counts for it."""
+        value, grad_norm = point.value, max_abs(point.grad)
         counts = _since(self.objective.counts, self.before)
         record = Record(
             iteration=iteration,
-            value=point.value,
-            grad_norm=max_abs(point.grad),
+            value=value,
+            grad_norm=grad_norm,
             accepted=accepted,
             n_value=counts.n_value,
             n_grad=counts.n_grad,

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from ..linalg import dot
 from ..protocols import Array, Point, Ray
 
-#: Differences of two values below this fraction of the value are rounding; slopes are compared instead.
-ROUNDING = 1e-12
+#: Differences of two values below this fraction of the value may be rounding (of a long sum, or of predictors that
+#: cancel large means); slopes are compared instead. The trapezoidal rule is right to about the square root of it.
+ROUNDING = 1e-10
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,8 @@ def backtrack(ray: Ray, start: Point, d: Array, slope: float, *, c1: float = 1e-
     trial = ray.point(1.0)
     t, phi, dphi = 1.0, trial.value, dot(trial.grad, d)
     for _ in range(max_trials):
+        if _shrunk_to_rounding(phi0, slope, t, 1.0):
+            break
         actual = decrease(phi0, slope, phi, dphi, t)
         if actual >= -c1 * t * slope:
             return LineSearch(trial if t == 1.0 else ray.point(t), t, actual)
@@ -143,6 +146,8 @@ def strong_wolfe(
     low, phi_low, slope_low = 0.0, phi0, slope  # the best trial so far that satisfies Armijo
     high, phi_high, slope_high = math.inf, math.nan, math.nan
     for _ in range(max_trials):
+        if low == 0.0 and _shrunk_to_rounding(phi0, slope, t, t0):
+            break
         actual = decrease(phi0, slope, phi, dphi, t)
         better = actual >= -c1 * t * slope and decrease(phi_low, slope_low, phi, dphi, t - low) >= 0.0
         if better and abs(dphi) <= -c2 * slope:
@@ -163,6 +168,15 @@ def strong_wolfe(
     if low > 0.0:
         return LineSearch(ray.point(low), low, decrease(phi0, slope, phi_low, slope_low, low))
     return LineSearch(None, 0.0, 0.0)
+
+
+def _shrunk_to_rounding(phi0: float, slope: float, t: float, t0: float) -> bool:
+    """Return whether the decrease to be had at t is rounding, while that at the first trial t0 was not.
+
+    Then the values have contradicted the slope all the way down: the gradient is wrong, and comparing slopes would
+    only repeat its error.
+    """
+    return -t * slope <= ROUNDING * abs(phi0) < -t0 * slope
 
 
 def _cubic(a: float, fa: float, ga: float, b: float, fb: float, gb: float, low: float, high: float) -> float:

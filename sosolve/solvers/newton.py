@@ -61,6 +61,8 @@ class CGState:
         The previous forcing term.
     radius : float
         Trust-region radius; inf for a line search.
+    contradicted : bool
+        Whether a trial step from this point was rejected although its predicted decrease was above rounding.
     """
 
     precond: Preconditioner | None
@@ -68,6 +70,7 @@ class CGState:
     grad_size: float
     rtol: float
     radius: float = math.inf
+    contradicted: bool = False
 
 
 @dataclass(kw_only=True)

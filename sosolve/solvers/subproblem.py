@@ -162,6 +162,8 @@ def dogleg(H: Array, g: Array, radius: float) -> tuple[Subproblem, float]:
     Equations, 87-114. Nocedal and Wright (2006), equation 4.16.
     """
     newton, shift = solve_shifted(H, g)
+    if not dot(g, g) > 0.0:
+        return Subproblem(0.0 * g, 0.0, 0.0, 0.0, 0, InnerStop.RESIDUAL), 0.0
     gg, gHg = dot(g, g), dot(g, H @ g)
     cauchy = -(gg / gHg if gHg > 0.0 else radius / math.sqrt(gg)) * g
     if newton is None:

@@ -112,20 +112,21 @@ class TrustRegion(InexactNewton):
         decrement = math.sqrt(max(-solved.slope, 0.0)) if inside else math.nan
         if inside and self.converged(point, -0.5 * solved.slope):
             return Step(point, state, False, Status.CONVERGED, decrement=decrement, radius=state.radius, **record)
+        rounding = solved.predicted <= ROUNDING * abs(point.value)
+        if rounding and state.contradicted:
+            return Step(point, state, False, Status.STALLED, decrement=decrement, radius=state.radius, **record)
         trial = point.along(solved.step).point(1.0)
         slope = dot(trial.grad, solved.step) if math.isfinite(trial.value) else math.nan
         actual = decrease(point.value, solved.slope, trial.value, slope, 1.0)
         ratio = actual / solved.predicted if solved.predicted > 0.0 else -math.inf
         first = min(state.radius, solved.norm) if math.isinf(state.radius) else state.radius
         radius = next_radius(first, ratio, solved.norm, not inside or math.isinf(state.radius))
-        state = replace(state, radius=radius)
         record.update(actual=actual, ratio=ratio, radius=radius, decrement=decrement)
         if ratio > self.accept:
+            state = replace(state, radius=radius, contradicted=False)
             return Step(trial, state, True, step_norm=norm(solved.step), **record)
-        status = None
-        if solved.predicted <= ROUNDING * abs(point.value) or radius <= 1e-300:
-            status = Status.STALLED
-        return Step(point, state, False, status, **record)
+        state = replace(state, radius=radius, contradicted=True)
+        return Step(point, state, False, Status.STALLED if rounding or radius <= 1e-300 else None, **record)
 
     def _solve(self, point: Point, state: CGState) -> tuple[CGState, Subproblem, float]:
         """Return the next state, the minimiser of the model within the radius, and the shift of the Hessian."""
