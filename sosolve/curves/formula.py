@@ -5,16 +5,14 @@ Equation: model_i = f(x_i; p), J_ik = d f(x_i; p) / d p_k, both evaluated in flo
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from functools import cached_property, lru_cache
 
 import numpy as np
 
-from . import separable
-from .codegen import TARGETS, columns_of, compile_numpy, write
-from .grammar import CONSTANTS, Negative, Sum, normal, read, refuse, scan
-from .symbolic import need_sympy, plain, program
+from .codegen import TARGETS, columns_of
+from .core import core_of
+from .grammar import Negative, Sum, normal, refuse, scan
+from .symbolic import need_sympy, plain
 
 
 def parse(text: str, predictors: int | Sequence[str]) -> Formula:
@@ -99,7 +97,7 @@ class Formula:
                 "Pass a Python function as the model where a formula is not enough."
             )
         self._key = predictors
-        self._core = _core(text, predictors)
+        self._core = core_of(text, predictors)
         self.text = text
         self.parameters, self.predictors = self._core.parameters, self._core.predictors
         self.size = len(self.parameters)
@@ -279,74 +277,3 @@ class Formula:
                 "Rename those of one with rename({...}) or with_prefix('b_')."
             )
         return Formula(text, self._key)
-
-
-class _Core:
-    """What formulas of one text and one set of predictors share: tree, symbols and compiled code, made when asked."""
-
-    def __init__(self, text: str, predictors: int | tuple[str, ...]):
-        unnamed = isinstance(predictors, int)
-        self.predictors = _column_names(predictors) if unnamed else predictors
-        columns = {normal(name): j for j, name in enumerate(self.predictors)}
-        if unnamed:
-            columns["x0"] = 0
-        self.tree, found = read(text, {name: value for name, value in CONSTANTS.items() if name not in columns})
-        self.parameters = tuple(name for name in found if name not in columns)
-        if unnamed:
-            _refuse_columns(text, found, self.parameters, self.predictors)
-        if not self.parameters:
-            received = f"a formula of {', '.join(found) or 'numbers'} without parameters"
-            raise refuse(text, None, received, f"a name that is none of {', '.join(columns)}", "Add a parameter: a*x")
-        sympy = need_sympy()
-        self.used = tuple(sorted({columns[name] for name in found if name in columns}))
-        self._symbols = {name: sympy.Symbol(f"x{j}") for name, j in columns.items()}
-        self._symbols |= {name: sympy.Symbol(f"p{k}") for k, name in enumerate(self.parameters)}
-        self._compiled: dict = {}
-
-    @cached_property
-    def linear(self) -> tuple[str, ...]:
-        return separable.linear_names(self.tree, self.parameters)
-
-    def _program(self, kind: str):
-        """Return the program of a kind of evaluation and the numbers of the parameters it takes."""
-        if kind in ("value", "jacobian", "both"):
-            trees, chosen = (self.tree,), self.parameters
-        else:
-            offset, coefficients = separable.split(self.tree, self.linear)
-            trees = (offset, *coefficients)
-            chosen = tuple(name for name in self.parameters if name not in self.linear)
-        wrt = [] if kind in ("value", "basis") else [self._symbols[name] for name in chosen]
-        numbers = tuple(self.parameters.index(name) for name in chosen)
-        return program(trees, self._symbols, wrt, values=kind != "jacobian"), numbers
-
-    def source(self, target: str, kind: str) -> str:
-        code, numbers = self._program(kind)
-        return write(code, target, self.used if target == "numpy" else range(len(self.predictors)), numbers)
-
-    def compiled(self, kind: str):
-        """Return (function, number of outputs, number of slopes) of a kind of evaluation."""
-        if kind not in self._compiled:
-            code, numbers = self._program(kind)
-            run = compile_numpy(write(code, "numpy", self.used, numbers))
-            r = len(code.slopes[0]) if code.slopes else 0
-            self._compiled[kind] = (run, len(code.values), r)
-        return self._compiled[kind]
-
-
-@lru_cache(maxsize=256)
-def _core(text: str, predictors: int | tuple[str, ...]) -> _Core:
-    return _Core(text, predictors)
-
-
-def _column_names(d: int) -> tuple[str, ...]:
-    return ("x",) if d == 1 else tuple(f"x{j}" for j in range(d))
-
-
-def _refuse_columns(
-    text: str, found: Mapping[str, int], parameters: tuple[str, ...], predictors: tuple[str, ...]
-) -> None:
-    """Refuse x, x7, .. as parameters of a formula over unnamed columns: they are meant as columns."""
-    for name in parameters:
-        if re.fullmatch(r"x\d*", name):
-            advice = "Correct the number of the column, or name the parameter otherwise"
-            raise refuse(text, found[name], f"the column {name!r}", f"one of {', '.join(predictors)}", advice)
