@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 
-from ..protocols import Counts, PointwiseRay
+from ..protocols import Array, Counts, Objective, Point, PointwiseRay
 from .derivatives import Differences
 from .robust import RobustLoss, mad_scale
 
@@ -114,7 +115,7 @@ class LeastSquaresPoint:
     """A `LeastSquares` at one theta; everything is evaluated when first asked for and kept.
 
     With a robust loss `residual` and `jac` are rescaled by observation so that jac'residual is the gradient and
-    jac'jac Gauss-Newton's curvature (see `RobustLoss.rescale`); `raw_residual` and `raw_jac` are the model's own.
+    jac'jac Gauss-Newton's curvature (see `RobustLoss.root_weights`); `raw_residual` and `raw_jac` are the model's own.
     """
 
     __slots__ = (
@@ -167,26 +168,22 @@ class LeastSquaresPoint:
             self._value = value if math.isfinite(value) else math.inf
         return self._value
 
-    def _rescale(self) -> None:
-        loss = self._objective.scaled_loss(self.raw_residual)
-        if loss is None:
-            self._residual, self._jac = self.raw_residual, self.raw_jac
-        else:
-            self._residual, self._jac = loss.rescale(self.raw_residual, self.raw_jac)
-
     @property
     def residual(self) -> np.ndarray:
         """The residuals, rescaled by a robust loss, shape (m,)."""
         if self._residual is None:
-            self._rescale()
-        return self._residual  # type: ignore[return-value]
+            loss = self._objective.scaled_loss(self.raw_residual)
+            self._residual = self.raw_residual if loss is None else loss.rescaled_residual(self.raw_residual)
+        return self._residual
 
     @property
     def jac(self) -> np.ndarray:
         """The Jacobian, rescaled by a robust loss, shape (m, p)."""
         if self._jac is None:
-            self._rescale()
-        return self._jac  # type: ignore[return-value]
+            raw = self.raw_jac
+            loss = self._objective.scaled_loss(self.raw_residual)
+            self._jac = raw if loss is None else loss.rescaled_jac(self.raw_residual, raw)
+        return self._jac
 
     @property
     def grad(self) -> np.ndarray:
@@ -205,7 +202,7 @@ class LeastSquaresPoint:
 
     def along(self, d: np.ndarray) -> PointwiseRay:
         """Return the ray theta + t d."""
-        return PointwiseRay(self._objective, self, d)
+        return PointwiseRay(cast(Objective, self._objective), cast(Point, self), cast(Array, d))
 
     def at(self, theta: np.ndarray) -> LeastSquaresPoint:
         """Return the point of the same objective at another theta, shape (p,)."""

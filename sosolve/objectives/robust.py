@@ -96,28 +96,25 @@ class RobustLoss:
         C = self._scale
         return 0.5 * C * C * float(np.sum(self.rho((residual / C) ** 2)[0]))
 
-    def rescale(self, residual: np.ndarray, jac: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return residuals and Jacobian whose products are the gradient and Gauss-Newton's matrix of the loss.
+    def root_weights(self, residual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return rho' and the root of each observation's weight in Gauss-Newton's matrix, both of shape (m,).
 
-        The gradient is J'(rho' r); the matrix J' diag(rho' + 2 z rho'') J with each weight at least 2.2e-16.
-
-        Parameters
-        ----------
-        residual : ndarray of shape (m,)
-        jac : ndarray of shape (m, p)
-
-        Returns
-        -------
-        ndarray of shape (m,)
-            rho' r / sqrt(weight).
-        ndarray of shape (m, p)
-            sqrt(weight) J.
+        The gradient is J'(rho' r) and the matrix J' diag(rho' + 2 z rho'') J, each weight at least 2.2e-16: that of
+        the residuals rho' r / root and the Jacobian root J.
         """
         with np.errstate(all="ignore"):
             z = (residual / self._scale) ** 2
             _, first, second = self.rho(z)
-            weight = np.sqrt(np.maximum(first + 2.0 * z * second, FLOOR))
-            return first / weight * residual, weight[:, None] * jac
+            return first, np.sqrt(np.maximum(first + 2.0 * z * second, FLOOR))
+
+    def rescaled_residual(self, residual: np.ndarray) -> np.ndarray:
+        """Return rho' r / root, shape (m,), see `root_weights`."""
+        first, root = self.root_weights(residual)
+        return first / root * residual
+
+    def rescaled_jac(self, residual: np.ndarray, jac: np.ndarray) -> np.ndarray:
+        """Return root J, shape (m, p), see `root_weights`."""
+        return self.root_weights(residual)[1][:, None] * jac
 
     def weights(self, residual: np.ndarray) -> np.ndarray:
         """Return rho', the weight that each residual keeps, shape (m,), in [0, 1]."""

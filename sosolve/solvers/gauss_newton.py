@@ -13,15 +13,15 @@ from ..linalg import pivoted_qr
 from .base import Step
 from .bounds import Box
 from .least_squares_subproblem import gauss_newton
-from .levenberg_marquardt import STATIONARY, ResidualSolver, Stationarity, stationarity
 from .line_search import ROUNDING
+from .residual import STATIONARY, ResidualSolver, Stationarity, stationarity
 
 #: Armijo's fraction of the linear decrease; Nocedal and Wright (2006), section 3.1.
 ARMIJO = 1e-4
 
 
 class Trial(NamedTuple):
-    """An accepted point with its step size and the decrease of the objective; the point is None where none was found."""
+    """An accepted point (None where none was found) with its step size and the decrease of the objective."""
 
     point: Any
     step_size: float
