@@ -8,6 +8,7 @@ region that is too small. Every number here is a column of ``history_``.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from matplotlib import pyplot as plt
@@ -63,7 +64,7 @@ for ax in (top, middle, bottom):
 # data: conjugate gradients that meet the boundary end after one product.
 
 parser = argparse.ArgumentParser(description="Draw the history of a trust region with two first radii.")
-default = Path(__file__).resolve().parent / "output"
+default = Path(sys.argv[0]).resolve().parent / "output"
 parser.add_argument("--output", type=Path, default=default, help="folder for the picture")
 folder = parser.parse_args().output
 folder.mkdir(parents=True, exist_ok=True)

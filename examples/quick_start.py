@@ -15,6 +15,7 @@ folder).
 """
 
 import argparse
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -136,7 +137,7 @@ print(f"GridSearchCV: best {search.best_params_}, log loss {-search.best_score_:
 # ----------------
 
 parser = argparse.ArgumentParser(description="Compare sosolve with scikit-learn on two data sets.")
-default = Path(__file__).resolve().parent / "output"
+default = Path(sys.argv[0]).resolve().parent / "output"
 parser.add_argument("--output", type=Path, default=default, help="folder for the picture")
 folder = parser.parse_args().output
 folder.mkdir(parents=True, exist_ok=True)
