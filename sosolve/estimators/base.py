@@ -286,5 +286,5 @@ def _warn_unless_converged(estimator: LinearClassifier, result: Result) -> None:
         f"{estimator.solver_.name or type(estimator.solver_).__name__}: objective {result.value:.6g}, "
         f"max |gradient| {result.grad_norm:.2g}{decrement}; the best iterate is kept).",
         ConvergenceWarning,
-        stacklevel=4,
+        stacklevel=5,  # this function, _fit, fit, scikit-learn's wrapper, the caller
     )

@@ -33,7 +33,7 @@ class Problem:
         self.classes, self.codes = np.unique(y, return_inverse=True)
         if len(self.classes) < 2:
             raise ValueError(
-                f"{self.name} received y with one class only, {self.classes[0]!r}; it needs samples of at least 2 "
+                f"{self.name} received y with one class only, {self.classes[0]}; it needs samples of at least 2 "
                 "classes: check how y was selected or split"
             )
         total, self.weights = self._weigh(estimator, y, sample_weight)
