@@ -136,7 +136,7 @@ def pivoted_qr(A: np.ndarray, b: np.ndarray) -> PivotedQR:
     """
     m, p = A.shape
     packed, perm, tau, _, _ = scipy.linalg.lapack.dgeqp3(A)
-    qb = scipy.linalg.lapack.dormqr("L", "T", packed, tau, b[:, None], 64)[0][: min(m, p), 0]
+    qb = scipy.linalg.lapack.dormqr("L", "T", packed[:, : min(m, p)], tau, b[:, None], 64)[0][: min(m, p), 0]
     R = packed[: min(m, p)] * _upper_mask(min(m, p), p)
     rank, floor = 0, max(m, p) * 2.3e-16
     for k, pivot in enumerate(R.diagonal().tolist()):

@@ -57,7 +57,7 @@ class LevenbergMarquardt(ResidualTrustRegion):
             return scaled
         bend = (2.0 / h) * ((ahead.residual - point.residual) / h - point.jac @ (scaled / D))
         again = pivoted_qr(point.jac / D, bend)
-        a = damped_solve(again, found.damping)[1]
+        a: Any = damped_solve(again, found.damping)[1]
         if not 2.0 * norm(a) <= 0.75 * found.length:
             return scaled
         extra = np.empty_like(a)

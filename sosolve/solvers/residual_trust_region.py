@@ -311,7 +311,7 @@ class ResidualTrustRegion(ResidualSolver):
                 return Status.CONVERGED, "ftol"
             if state.radius <= xtol * size:
                 return Status.CONVERGED, "xtol"
-        if state.radius <= EPS * size or (abs(actual) <= EPS * reach and move.predicted <= EPS * reach):
+        if state.radius <= EPS * size:
             return Status.STALLED, ""
         return None, ""
 
