@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -134,13 +134,38 @@ class Differences:
 
     def _real(self, theta: np.ndarray, f0: np.ndarray, method: str) -> np.ndarray:
         """Return the Jacobian by forward or central differences inside the box, in Fortran order."""
+        is_first = self._typical is None
         steps = self._steps(theta, f0, method)
         jac = np.empty((f0.shape[0], theta.shape[0]), order="F")
-        for j, h in enumerate(steps.tolist()):
-            jac[:, j] = self._column(theta, f0, j, h, method)
-            if not np.isfinite(jac[:, j]).all():
-                jac[:, j] = self._one_sided(theta, f0, j, h)
+        self._fill(jac, range(theta.shape[0]), theta, f0, steps, method)
+        if is_first:
+            weak = self._weak(theta, jac, f0, steps)
+            if weak.size:
+                for j in weak.tolist():
+                    self._typical[j] = max(self._typical[j], self._probe(theta, f0, j))  # type: ignore[index]
+                self._fill(jac, weak.tolist(), theta, f0, self._steps(theta, f0, method), method)
         return jac
+
+    def _fill(
+        self,
+        jac: np.ndarray,
+        columns: Iterable[int],
+        theta: np.ndarray,
+        f0: np.ndarray,
+        steps: np.ndarray,
+        method: str,
+    ) -> None:
+        """Compute some columns of the Jacobian in place; one that is not finite is tried from one side."""
+        for j in columns:
+            jac[:, j] = self._column(theta, f0, j, float(steps[j]), method)
+            if not np.isfinite(jac[:, j]).all():
+                jac[:, j] = self._one_sided(theta, f0, j, float(steps[j]))
+
+    def _weak(self, theta: np.ndarray, jac: np.ndarray, f0: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """Return tiny components whose step changed f by no more than its rounding: they start far below their scale."""
+        changes = np.sqrt(np.einsum("ij,ij->j", jac, jac)) * np.abs(steps)
+        tiny = (theta != 0.0) & (np.abs(theta) < 1e-8)
+        return np.flatnonzero(tiny & (changes <= 1e-12 * float(np.sqrt(f0 @ f0))))
 
     def _column(self, theta: np.ndarray, f0: np.ndarray, j: int, h: float, method: str) -> np.ndarray:
         """Return one column with the step h, signed: it points into the box."""
@@ -187,7 +212,7 @@ class Differences:
                 self._typical[j] = self._probe(theta, f0, int(j))
         self._typical = np.maximum(self._typical, size)
         relative = RELATIVE_STEP[method]
-        steps = relative * np.maximum(size, 1e-4 * self._typical)
+        steps = relative * np.where(size > 0.0, np.maximum(size, 1e-4 * self._typical), self._typical)
         if self.lower is None and self.upper is None:
             return steps
         room_up = np.inf if self.upper is None else self.upper - theta
@@ -213,7 +238,7 @@ class Differences:
                 return size
             change = self._moved(theta, j, step)[1] - f0
             moved = float(np.sqrt(change @ change)) / norm0
-            if 1e-9 < moved < 1e-2:
+            if moved == 0.0 or 1e-8 < moved < 1e-4:
                 break
             size *= 1e-6 if not np.isfinite(moved) else min(max(1e-6 / max(moved, 1e-18), 1e-12), 1e12)
         return size
