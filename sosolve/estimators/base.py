@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
-import sys
 import warnings
-from collections.abc import Iterator
 from numbers import Integral, Real
 
 import numpy as np
@@ -19,18 +16,18 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .._compat import (
     CallbackSupportMixin,
     Interval,
-    InvalidParameterError,
     LinearClassifierMixin,
     SparseCoefMixin,
     StrOptions,
     effective_threads,
 )
 from .._version import __version__
-from ..history import Record, Result, Status
+from ..history import Result, Status
 from ..kernels.pool import thread_limit
 from ..protocols import Point
 from ..solvers import SOLVERS, Solver
 from .auto import choose
+from .common import Watcher, advised, restored_on_error
 from .outputs import OneRowEach
 from .problem import Problem
 
@@ -65,7 +62,7 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
 
     def _fit(self, X, y, sample_weight, C: float):
         """Fit with inverse penalty C (inf for none); attributes change only when everything has gone well."""
-        with _restored_on_error(self), thread_limit(effective_threads()), np.errstate(all="ignore"):
+        with restored_on_error(self), thread_limit(effective_threads()), np.errstate(all="ignore"):
             problem = Problem(self, X, y, sample_weight, C)
             solver, reason = self._resolve_solver(problem)
             watcher = _Watcher(self, problem)
@@ -92,8 +89,10 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
         if isinstance(self.solver, Solver):
             solver, reason = self.solver, "given as an instance"
         elif self.solver == "auto" or self.solver in STAND_INS:
-            n, d = problem.X.shape
-            solver, reason = choose(n, d, problem.model.n_outputs, scipy.sparse.issparse(problem.X))
+            n, d = problem.model.X.shape
+            solver, reason = choose(n, d, problem.model.n_outputs, scipy.sparse.issparse(problem.model.X))
+            if problem.model.X is not problem.X:
+                reason = f"{problem.X.shape[1]} columns replaced by the {d} of their thin factor; {reason}"
             if self.solver in STAND_INS:
                 reason = f"stands in for {self.solver!r} with the same objective; {reason}"
         else:
@@ -196,12 +195,8 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
         InvalidParameterError
             If a parameter has a wrong type or value.
         """
-        try:
+        with advised(ADVICE):
             super()._validate_params()
-        except InvalidParameterError as error:
-            name = str(error).split("'")[1]
-            advice = ADVICE.get(name, "Pass a value of that kind.")
-            raise InvalidParameterError(f"{error} {advice}") from None
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -212,67 +207,25 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
         return {**super().__getstate__(), "_sosolve_version": __version__}
 
 
-class _Watcher:
-    """The loop's callback: scikit-learn's callbacks, progress on the terminal, and the watch for separation."""
+class _Watcher(Watcher):
+    """The loop's callback, with the watch for separation."""
 
     def __init__(self, estimator: LinearClassifier, problem: Problem):
-        self.estimator, self.problem, self.context, self.task = estimator, problem, None, None
-        if getattr(estimator, "_skl_callbacks", None):
-            limit = getattr(estimator.solver, "max_iter", None) or estimator.max_iter
-            self.context = estimator._init_callback_context(max_subtasks=max(limit, 1))
-            self.context.call_on_fit_task_begin(estimator=estimator, X=problem.X, y=None)
+        limit = getattr(estimator.solver, "max_iter", None) or estimator.max_iter
+        super().__init__(estimator, problem.X, max(limit, 1))
+        self.problem = problem
 
-    def begin(self) -> None:
-        """Begin the task of one iteration."""
-        if self.context is not None:
-            self.task = self.context.subcontext(task_name="iteration")
-            self.task.call_on_fit_task_begin(estimator=self.estimator, X=self.problem.X)
+    def attributes(self, point: Point) -> dict:
+        """Return the fitted attributes at a point."""
+        return {
+            **self.problem.attributes(point.theta),
+            "classes_": self.problem.classes,
+            "n_features_in_": self.problem.X.shape[1],
+        }
 
-    def __call__(self, record: Record, point: Point) -> Status | bool | None:
-        """End the task; return whether to stop."""
-        if self.estimator.verbose:
-            sys.stdout.write(
-                f"[{self.problem.name}] iteration {record.iteration:4d}  value {record.value:.10g}  "
-                f"max |grad| {record.grad_norm:.2e}  decrement {record.decrement:.2e}  passes {record.n_passes}\n"
-            )
-        stop = False
-        if self.task is not None:
-            task, self.task = self.task, None
-            stop = task.call_on_fit_task_end(
-                estimator=self.estimator,
-                X=self.problem.X,
-                reconstruction_attributes=lambda: {
-                    **self.problem.attributes(point.theta),
-                    "classes_": self.problem.classes,
-                    "n_features_in_": self.problem.X.shape[1],
-                },
-            )
-        return Status.SEPARATED if self.problem.separated(point) else stop
-
-    def close(self) -> None:
-        """End what is still open: the task of an interrupted iteration, and the fit."""
-        if self.context is None:
-            return
-        if self.task is not None:
-            self.task.call_on_fit_task_end(estimator=self.estimator)
-        self.context.call_on_fit_task_end(estimator=self.estimator, X=self.problem.X, reconstruction_attributes={})
-
-
-@contextlib.contextmanager
-def _restored_on_error(estimator: BaseEstimator) -> Iterator[None]:
-    """Put the fitted attributes back as they were when the block raises."""
-    before = {k: v for k, v in vars(estimator).items() if _is_fitted_name(k)}
-    try:
-        yield
-    except BaseException:
-        for name in [k for k in vars(estimator) if _is_fitted_name(k)]:
-            delattr(estimator, name)
-        vars(estimator).update(before)
-        raise
-
-
-def _is_fitted_name(name: str) -> bool:
-    return name.endswith("_") and not name.startswith("_")
+    def verdict(self, point: Point) -> Status | None:
+        """Return SEPARATED where the value proves that there is no finite optimum."""
+        return Status.SEPARATED if self.problem.separated(point) else None
 
 
 def _warn_unless_converged(estimator: LinearClassifier, result: Result) -> None:

@@ -1,0 +1,112 @@
+"""What all estimators share: attributes that survive a failed fit, advice after scikit-learn's messages, callbacks."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping
+
+from sklearn.base import BaseEstimator
+
+from .._compat import InvalidParameterError
+from ..history import Record, Status
+from ..protocols import Point
+
+
+@contextlib.contextmanager
+def restored_on_error(estimator: BaseEstimator) -> Iterator[None]:
+    """Put the fitted attributes back as they were when the block raises."""
+    before = {k: v for k, v in vars(estimator).items() if _is_fitted_name(k)}
+    try:
+        yield
+    except BaseException:
+        for name in [k for k in vars(estimator) if _is_fitted_name(k)]:
+            delattr(estimator, name)
+        vars(estimator).update(before)
+        raise
+
+
+def _is_fitted_name(name: str) -> bool:
+    return name.endswith("_") and not name.startswith("_")
+
+
+@contextlib.contextmanager
+def advised(advice: Mapping[str, str]) -> Iterator[None]:
+    """Add to scikit-learn's message about an invalid parameter what to do.
+
+    Parameters
+    ----------
+    advice : mapping of str to str
+        A sentence by the name of the parameter.
+
+    Raises
+    ------
+    InvalidParameterError
+        What the block raised, with the advice.
+    """
+    try:
+        yield
+    except InvalidParameterError as error:
+        name = str(error).split("'")[1]
+        raise InvalidParameterError(f"{error} {advice.get(name, 'Pass a value of that kind.')}") from None
+
+
+class Watcher:
+    """The loop's callback: scikit-learn's callbacks, and progress on the terminal.
+
+    Parameters
+    ----------
+    estimator : estimator instance
+        Its `verbose` says whether to write a line for each iteration.
+    X : array of shape (n, d)
+        What callbacks are handed.
+    max_subtasks : int or None
+        Most iterations that may come; None where that is not known.
+    """
+
+    def __init__(self, estimator: BaseEstimator, X, max_subtasks: int | None):
+        self.estimator, self.X, self.context, self.task = estimator, X, None, None
+        if getattr(estimator, "_skl_callbacks", None):
+            self.context = estimator._init_callback_context(max_subtasks=max_subtasks)
+            self.context.call_on_fit_task_begin(estimator=estimator, X=X, y=None)
+
+    def begin(self) -> None:
+        """Begin the task of one iteration."""
+        if self.context is not None:
+            self.task = self.context.subcontext(task_name="iteration")
+            self.task.call_on_fit_task_begin(estimator=self.estimator, X=self.X)
+
+    def __call__(self, record: Record, point: Point) -> Status | bool | None:
+        """End the task; return whether to stop."""
+        if self.estimator.verbose:
+            sys.stdout.write(
+                f"[{type(self.estimator).__name__}] iteration {record.iteration:4d}  value {record.value:.10g}  "
+                f"max |grad| {record.grad_norm:.2e}  {self.detail(record)}\n"
+            )
+        stop = False
+        if self.task is not None:
+            task, self.task = self.task, None
+            stop = task.call_on_fit_task_end(
+                estimator=self.estimator, X=self.X, reconstruction_attributes=lambda: self.attributes(point)
+            )
+        return self.verdict(point) or stop
+
+    def detail(self, record: Record) -> str:
+        """Return what else the line of an iteration tells."""
+        return f"decrement {record.decrement:.2e}  passes {record.n_passes}"
+
+    def attributes(self, point: Point) -> dict:
+        """Return the fitted attributes at a point."""
+        raise NotImplementedError(f"{type(self).__name__} has no attributes: define attributes(point) -> dict")
+
+    def verdict(self, point: Point) -> Status | None:
+        """Return the status that ends the fit at a point, None to go on."""
+        return None
+
+    def close(self) -> None:
+        """End what is still open: the task of an interrupted iteration, and the fit."""
+        if self.context is None:
+            return
+        if self.task is not None:
+            self.task.call_on_fit_task_end(estimator=self.estimator)
+        self.context.call_on_fit_task_end(estimator=self.estimator, X=self.X, reconstruction_attributes={})
