@@ -162,7 +162,7 @@ class Differences:
                 jac[:, j] = self._one_sided(theta, f0, j, float(steps[j]))
 
     def _weak(self, theta: np.ndarray, jac: np.ndarray, f0: np.ndarray, steps: np.ndarray) -> np.ndarray:
-        """Return tiny components whose step changed f by no more than its rounding: they start far below their scale."""
+        """Return tiny components whose step changed f by no more than its rounding: they start below their scale."""
         changes = np.sqrt(np.einsum("ij,ij->j", jac, jac)) * np.abs(steps)
         tiny = (theta != 0.0) & (np.abs(theta) < 1e-8)
         return np.flatnonzero(tiny & (changes <= 1e-12 * float(np.sqrt(f0 @ f0))))
