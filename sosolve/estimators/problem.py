@@ -13,6 +13,7 @@ from sklearn.utils.validation import validate_data
 
 from .._compat import check_sample_weight
 from ..objectives import L2, DataTerm, LinearModel, Sum
+from ..objectives.thin import ThinModel, pays
 from ..protocols import Point
 
 if TYPE_CHECKING:
@@ -41,9 +42,8 @@ class Problem:
         self.alpha = min(1.0 / C / total, 1e300)
         self.outputs = estimator._outputs(self.classes)
         loss = self.outputs.loss
-        self.model = LinearModel.standardised(
-            X, self.weights, self.alpha, loss.n_outputs, bool(estimator.fit_intercept)
-        )
+        make = ThinModel if pays(X, self.alpha) else LinearModel.standardised
+        self.model = make(X, self.weights, self.alpha, loss.n_outputs, bool(estimator.fit_intercept))
         data = DataTerm(self.model, loss, self.outputs.encode(self.codes), self.weights)
         self.objective = Sum([data, L2(self.model.strengths(self.alpha))])
 
@@ -75,7 +75,7 @@ class Problem:
             If a warm start does not fit this data.
         """
         model = self.model
-        coef, intercept = np.zeros((model.n_outputs, model.n_features)), np.zeros(model.n_outputs)
+        coef, intercept = np.zeros((model.n_outputs, self.X.shape[1])), np.zeros(model.n_outputs)
         if model.fit_intercept:
             # 1e-6: a class without weight has no finite optimum; start not too far out.
             intercept = self.outputs.intercepts(np.log(np.maximum(self.prior, 1e-6)))

@@ -16,7 +16,7 @@ from ..linalg import max_abs, norm
 from ..protocols import Array, Counts, Objective, Point
 
 #: Iterations without progress in value or gradient after which a fit has stalled.
-PATIENCE = 4
+PATIENCE = 10
 #: Relative change of the value that is rounding of a long sum, not progress.
 VALUE_NOISE = 1e-15
 

@@ -187,7 +187,7 @@ def test_losses_at_extreme_predictors(kernel):
     assert right == pytest.approx(np.exp(-40.0), rel=1e-12)
     assert r[0] == pytest.approx(-np.exp(-40.0), rel=1e-12)
     Z = np.array([[1e4, 0.0, -1e4], [40.0, 0.0, 0.0], [-1e4, -1e4, -1e4]])
-    value, R, P = kernel.softmax_rows(np.array([2.0, 0.0, 1.0]), Z, np.ones(3), False)
+    value, R, _ = kernel.softmax_rows(np.array([2.0, 0.0, 1.0]), Z, np.ones(3), False)
     assert value == pytest.approx(2e4 + np.log(3.0), rel=1e-12)
     assert np.isfinite(R).all()
     tiny, R, _ = kernel.softmax_rows(np.array([0.0]), Z[1:2], np.ones(1), False)

@@ -1,5 +1,7 @@
 """Work is counted, not timed: passes over X, products, evaluations; and the counts are true."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from tables import make_objective, make_tables
@@ -42,7 +44,9 @@ def counted(name):
 
 @pytest.mark.parametrize("name", ["dense", "sparse", "three classes", "unscaled", "float32"])
 @pytest.mark.parametrize(
-    "solver", [NewtonCG(), TrustRegion(), NewtonCholesky(), BFGS(max_iter=500), LBFGS(max_iter=500)], ids=lambda s: s.name
+    "solver",
+    [NewtonCG(), TrustRegion(), NewtonCholesky(), BFGS(max_iter=500), LBFGS(max_iter=500)],
+    ids=lambda s: s.name,
 )
 def test_reported_counts_are_true(name, solver):
     """n_passes equals the kernel calls that traverse X; products and gradients add up."""
@@ -57,14 +61,16 @@ def test_reported_counts_are_true(name, solver):
     assert result.history[-1].n_passes == result.counts.n_passes
 
 
-@pytest.mark.parametrize("solver", [NewtonCG(preconditioner="none"), TrustRegion(preconditioner="none")], ids=lambda s: s.name)
+@pytest.mark.parametrize(
+    "solver", [NewtonCG(preconditioner="none"), TrustRegion(preconditioner="none")], ids=lambda s: s.name
+)
 @pytest.mark.parametrize("name", ["dense", "three classes", "sparse"])
 def test_an_iteration_costs_cg_plus_one_passes(name, solver):
     """With the full step taken, an inexact Newton iteration costs its CG iterations and one fused pass."""
     objective, model = counted(name)
     history = solver.minimize(objective, np.zeros(model.size)).history
     full = 0
-    for before, after in zip(history[:-1], history[1:], strict=True):
+    for before, after in pairwise(history):
         cost = after.n_passes - before.n_passes
         if after.accepted and (after.step_size == 1.0 or np.isnan(after.step_size)):
             assert cost == after.inner_iterations + 1
@@ -76,7 +82,7 @@ def test_jacobi_costs_one_pass_more_when_it_is_rebuilt():
     """The diagonal is one pass, for any number of outputs."""
     objective, model = counted("ten classes")
     history = NewtonCG().minimize(objective, np.zeros(model.size)).history
-    for before, after in zip(history[:-1], history[1:], strict=True):
+    for before, after in pairwise(history):
         cost = after.n_passes - before.n_passes - after.inner_iterations - after.accepted
         assert cost in (0, 1) or (before.iteration == 0 and cost <= 2)
 
