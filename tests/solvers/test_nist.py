@@ -19,6 +19,10 @@ def fit(name, start, derivative):
     return LevenbergMarquardt().minimize(objective, problem.starts[start])
 
 
+def test_there_are_27_problems():
+    assert len(NAMES) == 27
+
+
 def digits(got, certified):
     """Return the smallest number of correct digits, at most 11: as many as are certified."""
     return min(11.0, -np.log10(np.max(np.abs(got / certified - 1)) + 1e-16))
@@ -38,9 +42,9 @@ def test_certified_residual_sum_of_squares(name):
     r = problem.residual(problem.certified)
     # Lanczos1: 1.4e-25 is the rounding of the data and of the published parameters
     if name != "Lanczos1":
-        assert r @ r == pytest.approx(problem.residual_sum_of_squares, rel=1e-6)
+        assert r @ r == pytest.approx(problem.residual_sum_of_squares, rel=1e-9)
         assert (r @ r / (r.size - problem.certified.size)) ** 0.5 == pytest.approx(
-            problem.residual_standard_deviation, rel=1e-6
+            problem.residual_standard_deviation, rel=1e-9
         )
 
 
