@@ -1,7 +1,7 @@
 """sosolve: second-order optimisation behind fit and predict."""
 
 from ._version import __version__
-from .estimators import LogisticRegression, SoftmaxRegression
+from .estimators import LogisticRegression, NonlinearLeastSquares, SoftmaxRegression
 from .history import History, Record, Result, Status
 from .plotting import ConvergenceDisplay
 from .solvers import BFGS, LBFGS, NewtonCG, NewtonCholesky, Solver, Step, TrustRegion
@@ -14,6 +14,7 @@ __all__ = [
     "LogisticRegression",
     "NewtonCG",
     "NewtonCholesky",
+    "NonlinearLeastSquares",
     "Record",
     "Result",
     "SoftmaxRegression",

@@ -1,6 +1,7 @@
 """scikit-learn estimators."""
 
+from .curve import NonlinearLeastSquares
 from .logistic import LogisticRegression
 from .softmax import SoftmaxRegression
 
-__all__ = ["LogisticRegression", "SoftmaxRegression"]
+__all__ = ["LogisticRegression", "NonlinearLeastSquares", "SoftmaxRegression"]

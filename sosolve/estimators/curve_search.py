@@ -1,0 +1,199 @@
+"""From a start to the optimum: variable projection where it applies, then all parameters, with any solver."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from ..history import History, Result, Status
+from ..linalg import norm
+from ..solvers import LevenbergMarquardt, Solver
+from ..solvers.residual import ResidualSolver
+from .common import Watcher
+from .curve_model import CallableModel, check_output, point_in_words
+from .curve_problem import CurveProblem
+
+#: Fits by which the scale of a robust loss is found: soft_l1 from the start, then once more with a better scale.
+SCALE_FITS = 2
+
+
+class Found(NamedTuple):
+    """Where a search ended.
+
+    Attributes
+    ----------
+    problem : CurveProblem
+        With the scale of a robust loss filled in.
+    theta : ndarray of shape (p,)
+    result : Result
+        Of the joined runs; its theta holds all p parameters.
+    """
+
+    problem: CurveProblem
+    theta: np.ndarray
+    result: Result
+
+
+def search(problem: CurveProblem, theta: np.ndarray, solver: Solver, watcher: Watcher | None = None) -> Found:
+    """Return the minimiser from a start.
+
+    Parameters
+    ----------
+    problem : CurveProblem
+    theta : ndarray of shape (p,)
+        Finite and within the bounds.
+    solver : Solver
+    watcher : Watcher, optional
+
+    Raises
+    ------
+    ValueError
+        If the model or its derivatives are not finite at the start, or the solver knows no bounds and there are some.
+    """
+    if isinstance(problem.model, CallableModel):
+        check_output(problem.model, problem.X, theta)
+    _check_finite(problem, theta)
+    if problem.loss != "linear" and problem.f_scale is None:
+        problem, theta = _with_scale(problem, theta, solver)
+    if isinstance(solver, ResidualSolver):
+        result = _by_residuals(problem, theta, solver, watcher)
+    else:
+        result = _by_gradients(problem, theta, solver, watcher)
+    return Found(problem, result.theta, result)
+
+
+def _by_residuals(problem: CurveProblem, theta: np.ndarray, solver: ResidualSolver, watcher) -> Result:
+    """Return the result of a solver that sees residuals, after variable projection where that applies."""
+    if not problem.splits():
+        return _in_all(problem, theta, solver, watcher)
+    reduced, end = _projected(problem, theta, solver, watcher)
+    if reduced.status in (Status.INTERRUPTED, Status.CALLBACK):
+        return replace(reduced, theta=end if np.isfinite(end).all() else theta)
+    if not np.isfinite(end).all() or reduced.status is Status.NONFINITE:
+        return _in_all(problem, theta, solver, watcher)
+    result = _joined(reduced, _in_all(problem, end, solver, watcher))
+    if not (reduced.converged or result.converged):
+        other = _in_all(problem, theta, solver, watcher)
+        result = _joined(result, other) if other.value < result.value else result
+    result.history.notes["variable projection"] = (
+        f"{', '.join(_names(problem, problem.linear()))} solved for at every step of the first {reduced.n_iter} "
+        "iterations; the rest were in all parameters"
+    )
+    return result
+
+
+def _projected(problem: CurveProblem, theta: np.ndarray, solver: ResidualSolver, watcher) -> tuple[Result, np.ndarray]:
+    """Return the result in the nonlinear parameters, and all parameters there."""
+    projected = replace(problem, base=theta).projected()
+    within = projected.nonlinear[problem.free]
+    lower, upper = (None if b is None else b[within] for b in problem.box())
+    solver = dataclasses.replace(solver, lower=lower, upper=upper)
+    _tell(watcher, projected.full)
+    result = solver.minimize(projected.objective, projected.start(theta), watcher)
+    return result, projected.full(result.theta)
+
+
+def _in_all(problem: CurveProblem, theta: np.ndarray, solver: ResidualSolver, watcher) -> Result:
+    """Return the result in all free parameters; its theta holds all of them."""
+    lower, upper = problem.box()
+    solver = dataclasses.replace(solver, lower=lower, upper=upper)
+    _tell(watcher, problem.full)
+    result = solver.minimize(problem.objective(), problem.pack(theta), watcher)
+    return replace(result, theta=problem.full(result.theta))
+
+
+def _by_gradients(problem: CurveProblem, theta: np.ndarray, solver: Solver, watcher) -> Result:
+    """Return the result of a solver that sees value, gradient and curvature, in parameters and values of size 1."""
+    if problem.is_bounded:
+        raise ValueError(
+            f"received bounds with the solver {solver.name or type(solver).__name__!r}, which has none; expected a "
+            "solver of least squares: use 'lm', 'dogleg' or 'gauss-newton'"
+        )
+    point = problem.objective().at(problem.pack(theta))
+    unit = norm(point.residual) or 1.0
+    scale = np.sqrt(np.square(point.jac / unit).sum(axis=0))
+    scale = np.where((scale > 0.0) & np.isfinite(scale), scale, 1.0)
+    scaled = replace(problem, unit=problem.unit * unit, scale=scale)
+    _tell(watcher, scaled.full)
+    with np.errstate(all="ignore"):
+        result = solver.minimize(scaled.objective(), scaled.pack(theta), watcher)
+    back = unit**2
+    records = [
+        replace(r, value=r.value * back, predicted=r.predicted * back, actual=r.actual * back) for r in result.history
+    ]
+    history = History(records, result.history.notes)
+    return replace(result, theta=scaled.full(result.theta), value=result.value * back, history=history)
+
+
+def _with_scale(problem: CurveProblem, theta: np.ndarray, solver: Solver) -> tuple[CurveProblem, np.ndarray]:
+    """Return the problem with f_scale from the residuals of a robust fit, and where that fit ended.
+
+    The residuals at a start say little of the noise. So a fit with soft_l1, scaled by their median absolute
+    deviation, is repeated with the scale of its own residuals, and the last residuals give f_scale.
+    """
+    for _ in range(SCALE_FITS):
+        rough = replace(problem, loss="soft_l1", f_scale=problem.mad(theta))
+        lower, upper = rough.box()
+        result = LevenbergMarquardt(lower=lower, upper=upper, tol=1e-8).minimize(rough.objective(), rough.pack(theta))
+        end = rough.full(result.theta)
+        theta = end if np.isfinite(end).all() else theta
+    return replace(problem, f_scale=problem.mad(theta)), theta
+
+
+def _tell(watcher, unpack) -> None:
+    """Tell a watcher how the parameters of the next run become all parameters."""
+    if watcher is not None:
+        watcher.unpack = unpack
+
+
+def _joined(first: Result, second: Result) -> Result:
+    """Return the second result with the history and the work of both."""
+    history = History(first.history, {**first.history.notes, **second.history.notes})
+    last = first.history[-1]
+    for record in second.history[1:]:
+        history.append(
+            replace(
+                record,
+                iteration=record.iteration + last.iteration,
+                n_value=record.n_value + last.n_value,
+                n_grad=record.n_grad + last.n_grad,
+                n_mv=record.n_mv + last.n_mv,
+                seconds=record.seconds + last.seconds,
+            )
+        )
+    return replace(second, history=history, counts=first.counts + second.counts)
+
+
+def _names(problem: CurveProblem, chosen: np.ndarray) -> list[str]:
+    return [name for name, wanted in zip(problem.model.names, chosen, strict=True) if wanted]
+
+
+def _check_finite(problem: CurveProblem, theta: np.ndarray) -> None:
+    """Raise ValueError where residuals or derivatives are not finite at the start, with the row."""
+    with np.errstate(all="ignore"):
+        point = replace(problem, loss="linear").objective().at(problem.pack(theta))
+        r, at = point.raw_residual, point_in_words(problem.model.names, theta)
+        bad = np.flatnonzero(~np.isfinite(r))
+        if bad.size:
+            i = int(bad[0])
+            raise ValueError(
+                f"the model {problem.model.text} is not finite at the starting values {at}: first in row {i}, where "
+                f"X is {_shown(problem.X[i])} ({bad.size} of {len(r)} rows); expected finite values at the start: "
+                "choose another p0, or leave out these rows"
+            )
+        J = point.raw_jac
+    rows, columns = np.nonzero(~np.isfinite(J))
+    if rows.size:
+        i, name = int(rows[0]), _names(problem, problem.free)[int(columns[0])]
+        raise ValueError(
+            f"the derivative of the model {problem.model.text} with respect to {name} is not finite at the starting "
+            f"values {at}: first in row {i}, where X is {_shown(problem.X[i])}; expected finite derivatives at the "
+            "start: choose another p0"
+        )
+
+
+def _shown(row: np.ndarray) -> str:
+    return ", ".join(f"{value:.6g}" for value in row[:6])

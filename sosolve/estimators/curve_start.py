@@ -1,0 +1,205 @@
+"""Starting values where p0 is None: from the library's guesses, from a grid with the linear part solved, by trying.
+
+Everything is deterministic: a fit of the same data starts from the same point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from ..solvers import LevenbergMarquardt
+from .curve_model import CallableModel
+from .curve_problem import CurveProblem
+
+#: Rows that a search looks at, candidates it tries, and how many of the best it polishes for how many iterations.
+MAX_ROWS, MAX_TRIALS, POLISHED, POLISH_ITERATIONS = 200, 2500, 6, 25
+#: Candidates for a function of the user's, which may be slow.
+CALLABLE_TRIALS = 300
+
+
+def find_start(problem: CurveProblem, known: np.ndarray) -> np.ndarray:
+    """Return starting values for all parameters, within the bounds.
+
+    Parameters
+    ----------
+    problem : CurveProblem
+    known : ndarray of shape (p,)
+        Values given; NaN for those to find.
+
+    Returns
+    -------
+    ndarray of shape (p,)
+        The known values as they are.
+
+    Raises
+    ------
+    ValueError
+        If the model is finite at none of the candidates.
+    """
+    if not np.isnan(known).any():
+        return known
+    small = replace(_thinned(problem), loss="linear")
+    candidates = [theta for theta in _guesses(small, known) if np.isfinite(theta).all()]
+    if not candidates or isinstance(small.model, CallableModel) or not _is_good(small, candidates):
+        candidates += _searched(small, known)
+    theta = _best(small, _polished(small, candidates))
+    if theta is None:
+        raise ValueError(
+            f"received p0=None and found no starting values at which the model {problem.model.text} is finite in all "
+            f"{len(problem.y)} rows, among values from 1e-3 to 1e3 and those of the data's scale; expected such "
+            "values: pass p0, for instance as a mapping name -> value, and bounds that keep the model defined"
+        )
+    return _clipped(problem, np.where(np.isnan(known), theta, known))
+
+
+def _thinned(problem: CurveProblem) -> CurveProblem:
+    """Return the problem on at most MAX_ROWS rows, evenly spread over the order of the first column."""
+    n = len(problem.y)
+    if n <= MAX_ROWS:
+        return problem
+    order = np.argsort(problem.X[:, 0], kind="stable")
+    at = order[np.linspace(0, n - 1, MAX_ROWS).round().astype(int)]
+    parts = {name: None if (a := getattr(problem, name)) is None else a[at] for name in ("precision", "frequency")}
+    return replace(problem, X=problem.X[at], y=problem.y[at], **parts)
+
+
+def _clipped(problem: CurveProblem, theta: np.ndarray) -> np.ndarray:
+    """Return theta within the bounds, a thousandth of the interval off a bound that it would sit on."""
+    span = problem.upper - problem.lower
+    inset = np.where(np.isfinite(span), 1e-3 * span, 1e-3 * np.maximum(np.abs(theta), 1e-3))
+    low = np.where(np.isfinite(problem.lower), problem.lower + inset, problem.lower)
+    high = np.where(np.isfinite(problem.upper), problem.upper - inset, problem.upper)
+    return np.where(problem.free, np.clip(theta, low, high), theta)
+
+
+def _guesses(problem: CurveProblem, known: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the model's own guess, with the known values in their places."""
+    form = getattr(problem.model, "form", None)
+    if form is not None:
+        theta = form.guess(problem.model.select(problem.X), problem.y)  # type: ignore[union-attr]
+        yield _clipped(problem, np.where(np.isnan(known), theta, known))
+
+
+def _is_good(problem: CurveProblem, candidates: list[np.ndarray]) -> bool:
+    """Return whether a guess explains half of the variance: then no search is needed."""
+    level = problem.y - np.average(problem.y, weights=problem.root**2)
+    total = float(np.sum((problem.root * level) ** 2))
+    return min(_sum_of_squares(problem, theta) for theta in candidates) <= 0.5 * total
+
+
+def _sum_of_squares(problem: CurveProblem, theta: np.ndarray) -> float:
+    with np.errstate(all="ignore"):
+        r = problem.residual(problem.pack(theta))
+        value = float(np.real(r @ r))
+    return value if np.isfinite(value) else np.inf
+
+
+def _searched(problem: CurveProblem, known: np.ndarray) -> list[np.ndarray]:
+    """Return the best of many candidates for the parameters that are neither known nor solved for."""
+    solved = problem.linear()
+    fill = _solver_of_linear_part(problem)
+    search = np.isnan(known) & problem.free & ~solved
+    base = np.where(np.isnan(known), 1.0, known)
+    axes = [_axis(problem, j) for j in np.flatnonzero(search)]
+    limit = CALLABLE_TRIALS if isinstance(problem.model, CallableModel) else MAX_TRIALS
+
+    def score(values: np.ndarray) -> tuple[float, np.ndarray]:
+        theta = base.copy()
+        theta[search] = values
+        theta = fill(_clipped(problem, theta))
+        return _sum_of_squares(problem, theta) if np.isfinite(theta).all() else np.inf, theta
+
+    trials = [(*score(values), values) for values in _combinations(axes, limit)]
+    trials.sort(key=lambda trial: trial[0])
+    trials = [_descended(score, trial, axes) for trial in trials[:3]] + trials[1:POLISHED]
+    return [theta for value, theta, _ in trials if value < np.inf]
+
+
+def _descended(score: Callable, trial: tuple, axes: list[np.ndarray]) -> tuple:
+    """Return the best trial from changing one parameter after the other along its axis, once around."""
+    if len(axes) < 3 or not trial[0] < np.inf:
+        return trial
+    for k, axis in enumerate(axes):
+        for value in axis[:: max(1, len(axis) // 24)]:
+            values = trial[2].copy()
+            values[k] = value
+            found = score(values)
+            if found[0] < trial[0]:
+                trial = (*found, values)
+    return trial
+
+
+def _solver_of_linear_part(problem: CurveProblem) -> Callable[[np.ndarray], np.ndarray]:
+    """Return theta -> theta with the free linear parameters solved for, clipped to their bounds."""
+    if not problem.linear().any():
+        return lambda theta: theta
+
+    def fill(theta: np.ndarray) -> np.ndarray:
+        projected = replace(problem, base=theta).projected()
+        return _clipped(problem, projected.full(projected.start(theta)))
+
+    return fill
+
+
+def _axis(problem: CurveProblem, j: int) -> np.ndarray:
+    """Return values to try for one parameter: rates, places and widths of the data, and pure numbers.
+
+    Rates 0.05 to 500 over the range of x with both signs, quantiles of x, widths of 1 to 100 % of the range, and
+    0.1 to 10 with both signs, for each column; between finite bounds evenly spread values instead.
+    """
+    low, high = problem.lower[j], problem.upper[j]
+    if np.isfinite(low) and np.isfinite(high):
+        inside = low + (high - low) * np.linspace(0.02, 0.98, 21)
+        return np.concatenate([inside, np.geomspace(low, high, 11)]) if low > 0.0 else inside
+    pure = np.array([0.1, 0.3, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0])
+    parts = [pure, -pure]
+    for x in problem.X.T[:3]:
+        span = float(np.ptp(x)) or float(abs(x[0])) or 1.0
+        rates = np.geomspace(0.05, 500.0, 20) / span
+        parts += [rates, -rates, np.quantile(x, np.linspace(0.03, 0.97, 11)), span * np.geomspace(0.01, 1.0, 7)]
+    top = float(np.abs(problem.y).max(initial=0.0))
+    if isinstance(problem.model, CallableModel) or not problem.linear().any():
+        parts += [np.quantile(problem.y, [0.02, 0.5, 0.98]), np.array([top, -top])]
+    values = np.unique(np.concatenate(parts))
+    return values[(values >= low) & (values <= high)] if ((values >= low) & (values <= high)).any() else values
+
+
+def _combinations(axes: list[np.ndarray], limit: int) -> np.ndarray:
+    """Return the grid over some axes, or a fixed sample of it, shape (k, number of axes), k <= limit + 1."""
+    ones = np.ones((1, len(axes)))
+    if not axes:
+        return ones
+    if np.prod([float(len(axis)) for axis in axes]) <= limit:
+        grid = np.stack([a.ravel() for a in np.meshgrid(*axes, indexing="ij")], axis=1)
+    else:
+        rng = np.random.default_rng(20240229)
+        grid = np.stack([rng.choice(axis, size=limit) for axis in axes], axis=1)
+    return np.concatenate([ones, grid])
+
+
+def _polished(problem: CurveProblem, candidates: list[np.ndarray]) -> list[np.ndarray]:
+    """Return the candidates after a few steps each."""
+    lower, upper = problem.box()
+    few = {"max_iter": POLISH_ITERATIONS, "second_try": False}
+    results = []
+    for theta in candidates:
+        if problem.splits():
+            projected = replace(problem, base=theta).projected()
+            side = [None if b is None else b[projected.nonlinear[problem.free]] for b in (lower, upper)]
+            solver = LevenbergMarquardt(lower=side[0], upper=side[1], **few)
+            end = projected.full(solver.minimize(projected.objective, projected.start(theta)).theta)
+        else:
+            solver = LevenbergMarquardt(lower=lower, upper=upper, **few)
+            end = problem.full(solver.minimize(problem.objective(), problem.pack(theta)).theta)
+        results.append(theta if not np.isfinite(end).all() else end)
+    return results
+
+
+def _best(problem: CurveProblem, candidates: list[np.ndarray]) -> np.ndarray | None:
+    """Return the candidate with the smallest finite sum of squares."""
+    scored = [(_sum_of_squares(problem, theta), k) for k, theta in enumerate(candidates)]
+    value, k = min(scored, default=(np.inf, -1))
+    return candidates[k] if value < np.inf else None
