@@ -4,3 +4,9 @@ import os
 
 # scikit-learn's array-API checks run only where SciPy was imported with this set.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
+
+
+def pytest_configure(config):
+    """Register the marks of SciPy's own tests, which `test_scipys_own_tests.py` runs."""
+    for mark in ("parallel_threads_limit(n)", "fail_slow(seconds)", "thread_unsafe", "xslow", "array_api_backends"):
+        config.addinivalue_line("markers", f"{mark}: of SciPy's test suite")

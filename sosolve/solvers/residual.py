@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -52,7 +53,9 @@ def stationarity(point: Any, box: Box | None) -> Stationarity:
     top = float(parts.max(initial=0.0))
     if top == 0.0 or top <= 2.0 * EPS * float(norms @ np.abs(point.theta)):
         return Stationarity(norms, 0.0, free)
-    return Stationarity(norms, top / norm(r), free)
+    # sqrt(2 f) is ||r||; under a robust loss it is not inflated, as ||r|| is, by the 1 / root of the outliers' weights
+    size = math.sqrt(2.0 * point.value)
+    return Stationarity(norms, top / (size if 0.0 < size < math.inf else norm(r)), free)
 
 
 @dataclass(kw_only=True)

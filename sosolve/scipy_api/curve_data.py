@@ -1,0 +1,154 @@
+"""The data of `curve_fit`: light checks, missing values, and what sigma does to the residuals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.linalg
+
+
+class CurveData(NamedTuple):
+    """Checked data, none of it writable.
+
+    Attributes
+    ----------
+    x : object
+        A float64 array where an array, list or tuple came in; else what came in.
+    y : ndarray of shape (m,), or () to be broadcast
+    weights : ndarray of shape (m,) or (), or None
+        1 / sigma.
+    factor : ndarray of shape (m, m), or None
+        L with L L' = sigma, where sigma is a covariance matrix.
+    """
+
+    x: Any
+    y: np.ndarray
+    weights: np.ndarray | None
+    factor: np.ndarray | None
+
+    def whitened(self, a: np.ndarray) -> np.ndarray:
+        """Return residuals of shape (m,), or columns (m, p), in units of sigma."""
+        if self.weights is not None:
+            return self.weights * a if a.ndim == 1 or self.weights.ndim == 0 else self.weights[:, None] * a
+        if self.factor is not None:
+            return scipy.linalg.solve_triangular(self.factor, a, lower=True, check_finite=False)
+        return a
+
+
+def curve_data(xdata: Any, ydata: Any, sigma: Any, check_finite: bool | None, nan_policy: str | None) -> CurveData:
+    """Return the checked data of `curve_fit`.
+
+    Raises
+    ------
+    ValueError
+        If they are empty, not finite, of wrong shapes, complex, or text; if sigma is not positive (definite).
+    """
+    if nan_policy is not None and not check_finite:
+        xdata, ydata, sigma = _without_nan(xdata, ydata, sigma, nan_policy)
+        check_finite = False
+    elif check_finite is None:
+        check_finite = True
+    y = real_array(ydata, "ydata", check_finite)
+    if not y.size:
+        raise ValueError("`ydata` must not be empty! Received no points; expected at least as many as parameters.")
+    if y.ndim > 1:
+        raise ValueError(
+            f"`ydata` must have at most 1 dimension: received shape {y.shape}; pass ydata.ravel() with a model that "
+            "returns as many values"
+        )
+    x = real_array(xdata, "xdata", check_finite) if isinstance(xdata, list | tuple | np.ndarray) else xdata
+    if sigma is None:
+        return CurveData(x, y, None, None)
+    weights, factor = _transform(sigma, y.size)
+    return CurveData(x, y, weights, factor)
+
+
+def real_array(data: Any, name: str, check_finite: bool) -> np.ndarray:
+    """Return data as a float64 array that cannot be written to.
+
+    Raises
+    ------
+    ValueError
+        If they are masked, complex, no numbers, or (with `check_finite`) not finite.
+    """
+    array = np.asarray(data)
+    if array.dtype != np.float64:
+        if array.dtype.kind not in "biufO":
+            raise ValueError(f"`{name}` must hold real numbers: received dtype {array.dtype}; convert it to float64")
+        try:
+            array = array.astype(np.float64)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"`{name}` must hold real numbers: received an array of objects that are none; convert it to float64"
+            ) from None
+    if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
+        raise ValueError(
+            f"`{name}` must not be masked: received {int(data.mask.sum())} masked values; pass data[~data.mask]"
+        )
+    # the sum is finite where every number is, unless huge ones overflow: then the slow test decides
+    if check_finite and not np.isfinite(np.add.reduce(array, axis=None)) and not np.isfinite(array).all():
+        bad = np.argwhere(~np.isfinite(array))[0]
+        raise ValueError(
+            f"`{name}` must not contain infs or NaNs: received {array[tuple(bad)]} at {bad.tolist()}; remove such "
+            "points, or pass nan_policy='omit'"
+        )
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _without_nan(xdata: Any, ydata: Any, sigma: Any, nan_policy: str) -> tuple[Any, Any, Any]:
+    """Return the data without the points that have a NaN, as `nan_policy` says."""
+    if nan_policy == "propagate":
+        raise ValueError(
+            "`nan_policy='propagate'` is not supported by this function. Expected 'raise', 'omit' or None: choose one."
+        )
+    if nan_policy not in ("raise", "omit"):
+        raise ValueError(f"nan_policy must be one of {{None, 'raise', 'omit'}}: received {nan_policy!r}; choose one")
+    y = real_array(ydata, "ydata", False)
+    numbers = isinstance(xdata, list | tuple | np.ndarray)
+    x = real_array(xdata, "xdata", False) if numbers else xdata
+    bad = np.isnan(y)
+    if numbers:
+        missing = np.isnan(x)
+        bad = bad | missing.any(axis=tuple(range(missing.ndim - 1)))
+    if not bad.any():
+        return x, y, sigma
+    if nan_policy == "raise":
+        raise ValueError(
+            f"The input contains nan values: received {int(bad.sum())} points with one, the first is point "
+            f"{int(np.flatnonzero(bad)[0])}; remove them, or pass nan_policy='omit'"
+        )
+    keep = ~bad
+    if sigma is not None:
+        sigma = np.asarray(sigma)
+        sigma = sigma[keep] if sigma.ndim == 1 else sigma[np.ix_(keep, keep)] if sigma.ndim == 2 else sigma
+    return x[..., keep] if numbers else x, y[keep], sigma
+
+
+def _transform(sigma: Any, size: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return 1 / sigma, or the Cholesky factor of a covariance matrix."""
+    errors = real_array(sigma, "sigma", True)
+    if errors.size == 1 or errors.shape == (size,):
+        if not (errors > 0.0).all():
+            raise ValueError(
+                f"`sigma` must be positive: received {float(errors.min()):g}; pass standard deviations, and leave out "
+                "points of weight 0"
+            )
+        return 1.0 / (errors.reshape(()) if errors.size == 1 else errors), None
+    if errors.shape == (size, size):
+        try:
+            return None, scipy.linalg.cholesky(errors, lower=True)
+        except np.linalg.LinAlgError:
+            raise ValueError(
+                f"`sigma` must be positive definite: received a matrix of shape {errors.shape} that is not; pass the "
+                "covariance of the observations"
+            ) from None
+    raise ValueError(
+        f"`sigma` has incorrect shape: received {errors.shape}; expected ({size},), ({size}, {size}) or a number"
+    )
+
+
+Model = Callable[..., np.ndarray]

@@ -1,0 +1,319 @@
+"""`curve_fit` with SciPy's signature and result."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import types
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.optimize import OptimizeResult, OptimizeWarning
+
+from ..inference import covariance
+from ..linalg import pivoted_qr
+from ..objectives.residual_jacobians import ResidualLeastSquares
+from ..solvers import Dogleg, LevenbergMarquardt
+from . import checks
+from .curve_data import CurveData, curve_data
+from .failures import FitError
+from .formulas import formula_model
+from .residuals import choose_differences, least_squares, packed, run
+from .watch import Watch
+
+UNBOUNDED = (-np.inf, np.inf)
+#: Keywords of the fit itself; any other one goes to `least_squares`.
+OWN = frozenset({"ftol", "xtol", "gtol", "maxfev", "max_nfev", "factor", "epsfcn", "col_deriv"})
+#: Where the caller gives no tolerances: those of `sosolve.LevenbergMarquardt`.
+TIGHT = {"ftol": 1e-15, "xtol": 1e-12, "gtol": 1e-12}
+
+
+def curve_fit(
+    f: Any,
+    xdata: Any,
+    ydata: Any,
+    p0: Any = None,
+    sigma: Any = None,
+    absolute_sigma: bool = False,
+    check_finite: bool | None = None,
+    bounds: Any = UNBOUNDED,
+    method: str | None = None,
+    jac: Any = None,
+    *,
+    full_output: bool = False,
+    nan_policy: str | None = None,
+    **kwargs: Any,
+) -> tuple:
+    """Return the parameters of y = f(x, *p) + error by least squares, and their covariance.
+
+    Minimises sum_i ((f(x_i, *p) - y_i) / sigma_i)^2, or r' sigma^-1 r for a covariance matrix.
+
+    Parameters
+    ----------
+    f : callable or str
+        `f(x, a, b, ...)` -> values of shape (m,); it gets x read-only. Or a formula such as "a*exp(-b*x) + c", whose
+        parameters come in order of appearance and whose Jacobian is exact.
+    xdata : array-like of shape (m,) or (k, m), or object
+        Lists, tuples and arrays become float64; anything else is handed to f as it is. A formula calls the rows of
+        a (k, m) array x0, x1, ..., and the columns of a data frame or the entries of a mapping by their names.
+    ydata : array-like of shape (m,)
+    p0 : array-like of shape (p,), optional
+        Start; ones, or the middle of the bounds, where None.
+    sigma : float or array-like of shape (m,) or (m, m), optional
+        Standard deviations, or the covariance matrix, of y.
+    absolute_sigma : bool, default=False
+        Whether sigma is in the units of y, rather than known up to a factor.
+    check_finite : bool, optional
+        Refuse NaN and inf in x and y; True where None and `nan_policy` is None.
+    bounds : (lower, upper) or scipy.optimize.Bounds
+    method : {"lm", "trf", "dogbox"}, optional
+        "lm" and "trf" are Levenberg-Marquardt, "dogbox" the dogleg; "lm" takes no bounds.
+    jac : callable or {"2-point", "3-point", "cs", "auto"}, optional
+        `jac(x, a, b, ...)` -> array of shape (m, p). None is "auto": complex steps where they agree with differences
+        at the start, else central differences.
+    full_output : bool, default=False
+    nan_policy : {None, "raise", "omit"}
+        What to do with points that have a NaN in x or y.
+    **kwargs
+        ftol (1e-15), xtol and gtol (1e-12), max_nfev or maxfev, factor (10); or arguments of `least_squares`.
+
+    Returns
+    -------
+    popt : ndarray of shape (p,)
+    pcov : ndarray of shape (p, p)
+        From a QR factorisation of the column-scaled Jacobian, see `sosolve.inference.covariance`; inf, with an
+        OptimizeWarning, where the data do not identify every parameter or m <= p.
+    infodict, mesg, ier
+        With `full_output`: nfev, fvec, fjac, ipvt, qtf and `result`; the message; 1 (gtol), 2 (ftol) or 3 (xtol).
+
+    Raises
+    ------
+    ValueError
+        If an argument is outside its range, or f is not finite, complex or of another shape at p0.
+    TypeError
+        If there are fewer points than parameters (method "lm"), or f returns None.
+    FitError
+        A RuntimeError, where the fit failed; its `result` holds the best point.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sosolve import curve_fit
+    >>> x = np.linspace(0, 4, 50)
+    >>> popt, pcov = curve_fit("a*exp(-b*x) + c", x, 2.5 * np.exp(-1.3 * x) + 0.5)
+    >>> popt.round(6)
+    array([2.5, 1.3, 0.5])
+    """
+    if "args" in kwargs:
+        raise ValueError("'args' is not a supported keyword argument: bind further arguments with functools.partial")
+    data = curve_data(xdata, ydata, sigma, check_finite, nan_policy)
+    if type(f) is not types.FunctionType and (isinstance(f, str) or hasattr(f, "value_and_jacobian")):
+        f, jac, data, size = formula_model(f, data)
+    else:
+        size = None
+    theta, box = _start(f, p0, bounds, size)
+    if method is None:
+        method = "trf" if box else "lm"
+    checks.one_of("method", method, checks.METHODS)
+    if method == "lm":
+        _check_lm(box, theta.shape[0], data.y.size)
+    if kwargs.keys() <= OWN:
+        outcome = _fitted(f, jac, data, theta, box, method, kwargs)
+    else:
+        outcome = _by_least_squares(f, jac, data, theta, box, method, kwargs)
+    if not outcome.success:
+        raise FitError(f"Optimal parameters not found: {outcome.message}", outcome)
+    pcov = _covariance(outcome, absolute_sigma)
+    if full_output:
+        return outcome.x, pcov, _info(outcome), outcome.message, outcome.status
+    return outcome.x, pcov
+
+
+def _start(f: Any, p0: Any, bounds: Any, size: int | None) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the start, shape (p,), and the box as keywords, empty where nothing is bounded."""
+    theta = None if p0 is None else checks.start_vector(p0, "p0")
+    if theta is None:
+        size = _number_of_parameters(f) if size is None else size
+    elif size not in (None, theta.shape[0]):
+        raise ValueError(f"`p0` has {theta.shape[0]} numbers; the formula has {size} parameters: pass one for each")
+    if bounds is UNBOUNDED:
+        return np.ones(size) if theta is None else theta, {}
+    lower, upper = checks.as_bounds(bounds, size if theta is None else theta.shape[0])
+    if theta is None:
+        theta = _feasible(lower, upper)
+    checks.check_inside(theta, lower, upper)
+    bounded = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
+    return theta, {"lower": lower, "upper": upper} if bounded else {}
+
+
+def _number_of_parameters(f: Any) -> int:
+    """Return the number of positional parameters of f after x.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or the signature does not say.
+    """
+    if type(f) is types.FunctionType:
+        count = f.__code__.co_argcount - 1
+    else:
+        try:
+            kinds = [p.kind for p in inspect.signature(f).parameters.values()]
+        except (TypeError, ValueError):
+            kinds = []
+        count = sum(kind in (kind.POSITIONAL_ONLY, kind.POSITIONAL_OR_KEYWORD) for kind in kinds) - 1
+    if count < 1:
+        raise ValueError(
+            "Unable to determine number of fit parameters: received a function without named parameters after x; "
+            "expected f(x, a, b, ...): name them, or pass p0"
+        )
+    return count
+
+
+def _feasible(lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
+    """Return the middle of each pair of bounds, 1 inside of a single one, 1 where there is none."""
+    low, high = np.isfinite(lower), np.isfinite(upper)
+    with np.errstate(invalid="ignore"):
+        return np.where(
+            low & high, 0.5 * lower + 0.5 * upper, np.where(low, lower + 1.0, np.where(high, upper - 1.0, 1.0))
+        )
+
+
+def _check_lm(box: dict, size: int, points: int) -> None:
+    if box:
+        raise ValueError(
+            "Method 'lm' only works for unconstrained problems: received bounds; use 'trf' or 'dogbox' instead"
+        )
+    if points != 1 and size > points:
+        raise TypeError(
+            f"The number of func parameters={size} must not exceed the number of data points={points}: add points, "
+            "fix parameters, or use method='trf'"
+        )
+
+
+def _first_values(f: Callable, data: CurveData, theta: np.ndarray) -> np.ndarray:
+    """Return the residuals at the start, shape (m,), after a look at what f returns.
+
+    Raises
+    ------
+    TypeError
+        If f returns None.
+    ValueError
+        If its values are complex, no numbers, not finite, or of a shape that does not go with y.
+    """
+    with np.errstate(all="ignore"):
+        values = f(data.x, *theta)
+        if values is None:
+            raise TypeError("`f` returned None; expected an array of values: add a return statement")
+        values = np.asarray(values)
+        if values.dtype.kind not in "biuf":
+            raise ValueError(f"`f` must return real numbers: received dtype {values.dtype}; return an array of float64")
+        if values.ndim > 1 or (values.size != 1 and data.y.size != 1 and values.size != data.y.size):
+            raise ValueError(
+                f"`f` must return one value for each y: received shape {values.shape}, expected {data.y.shape}; "
+                "flatten what it returns, or look for a mix-up of rows and columns in x"
+            )
+        low = values.dtype in (np.float32, np.float16)
+        r = np.atleast_1d(data.whitened(values.astype(np.float64) - data.y if low else values - data.y))
+    if not np.isfinite(r.sum()) and not np.isfinite(r).all():
+        bad = np.flatnonzero(~np.isfinite(r))
+        raise ValueError(
+            f"Residuals are not finite in the initial point: received {r[bad[0]]} for point {bad[0]}, {bad.size} of "
+            f"{r.size} in all, at p0 = {theta.tolist()}; start where the model exists"
+        )
+    return r
+
+
+def _fitted(f, jac, data: CurveData, theta: np.ndarray, box: dict, method: str, kwargs: dict) -> OptimizeResult:
+    """Return the outcome of a fit with the solver's own tests."""
+    r = _first_values(f, data, theta)
+    x, y, whitened = data.x, data.y, data.whitened
+    plain = data.weights is None and data.factor is None
+
+    def fun(p: np.ndarray) -> np.ndarray:
+        return f(x, *p) - y if plain else whitened(f(x, *p) - y)
+
+    derivative, exact = ("auto" if jac is None else jac), None
+    if callable(jac):
+        derivative = "auto"
+
+        def exact(p: np.ndarray) -> np.ndarray:
+            J = np.asarray(jac(x, *p), dtype=np.float64)
+            return J if plain else whitened(J)
+
+    else:
+        checks.one_of("jac", derivative, checks.SCHEMES)
+    objective = ResidualLeastSquares(fun, theta.shape[0], exact, derivative=derivative, **box)
+    first = objective.begin(theta, r)
+    if exact is None and np.asarray(fun(theta)).dtype != np.float64 if False else False:
+        choose_differences(objective, first, jac, None, None, None, box)
+    limit = kwargs.get("max_nfev", kwargs.get("maxfev")) or math.inf
+    solver = _solver(method, box, limit, kwargs)
+    watch = Watch(lambda: objective.n_residuals, limit)
+    found = run(solver, objective, theta, watch)
+    lower, upper = (box["lower"], box["upper"]) if box else (-math.inf, math.inf)
+    outcome = packed(found, watch, objective, lower, upper, None)
+    outcome.solver = solver.name
+    return outcome
+
+
+def _solver(method: str, box: dict, limit: float, kwargs: dict):
+    """Return the solver of a method with the caller's tolerances."""
+    names = ("ftol", "xtol", "gtol")
+    settings: dict[str, Any] = dict(box)
+    if any(name in kwargs for name in names):
+        given = [kwargs.get(name, TIGHT[name]) for name in names]
+        settings.update(zip(names, checks.check_tolerances(*given, "trf"), strict=True))
+    if limit < math.inf:
+        checks.check_choices(method, None, None, "linear", 0, limit)
+        settings["max_iter"] = max(int(limit) - 1, 0)
+    if kwargs.get("factor") is not None:
+        settings["factor"] = kwargs["factor"]
+    return (Dogleg if method == "dogbox" else LevenbergMarquardt)(**settings)
+
+
+def _by_least_squares(f, jac, data: CurveData, theta, box: dict, method: str, kwargs: dict) -> OptimizeResult:
+    """Return the outcome of `least_squares` with the caller's further arguments."""
+    _first_values(f, data, theta)
+    kwargs = dict(kwargs)
+    kwargs.setdefault("max_nfev", kwargs.pop("maxfev", None))
+    settings = {**TIGHT, **{name: value for name, value in kwargs.items() if name not in ("epsfcn", "col_deriv")}}
+    exact = (lambda p: data.whitened(np.asarray(jac(data.x, *p)))) if callable(jac) else jac
+    bounds = (box["lower"], box["upper"]) if box else UNBOUNDED
+    return least_squares(
+        lambda p: data.whitened(f(data.x, *p) - data.y), theta, exact, bounds=bounds, method=method, **settings
+    )
+
+
+def _covariance(outcome: OptimizeResult, absolute_sigma: bool) -> np.ndarray:
+    """Return the covariance, shape (p, p), of inf with a warning where it cannot be estimated."""
+    jac = outcome.jac if isinstance(outcome.jac, np.ndarray) else outcome.jac @ np.eye(outcome.x.shape[0])
+    found = covariance(jac, outcome.fun, absolute_sigma=absolute_sigma)
+    if math.isfinite(found.matrix.sum()):
+        return found.matrix
+    lost = np.flatnonzero(~found.identifiable).tolist()
+    why = f"parameters {lost} are not identifiable" if lost else "there are as few points as parameters"
+    warnings.warn(
+        f"Covariance of the parameters could not be estimated: {why}; fix parameters, or add points.",
+        OptimizeWarning,
+        stacklevel=3,
+    )
+    return np.full(found.matrix.shape, np.inf)
+
+
+def _info(outcome: OptimizeResult) -> dict[str, Any]:
+    """Return MINPACK's dictionary: fjac holds the columns of R as rows, ipvt counts from 1."""
+    m, p = outcome.jac.shape
+    factor = pivoted_qr(np.asarray(outcome.jac), outcome.fun)
+    fjac = np.zeros((p, m))
+    fjac[:, : factor.R.shape[0]] = factor.R.T
+    return {
+        "nfev": outcome.nfev,
+        "fvec": outcome.fun,
+        "fjac": fjac,
+        "ipvt": (factor.perm + 1).astype(np.int32),
+        "qtf": factor.qb,
+        "result": outcome,
+    }

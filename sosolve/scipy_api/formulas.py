@@ -1,0 +1,49 @@
+"""A formula as the model of `curve_fit`: values and exact Jacobian from one evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from .curve_data import CurveData, real_array
+
+
+def formula_model(f: Any, data: CurveData) -> tuple[Callable, Callable, CurveData, int]:
+    """Return the model f(x, *p), its Jacobian, data whose x they take, and the number of parameters.
+
+    Parameters
+    ----------
+    f : str or Formula
+    data : CurveData
+        x of shape (m,) or (k, m), a mapping of columns, or a data frame.
+
+    Raises
+    ------
+    ValueError
+        If the text is no formula, or x has other columns.
+    """
+    from ..curves import parse
+
+    x = data.x
+    names = list(x) if isinstance(x, Mapping) else list(x.columns) if hasattr(x, "columns") else None
+    if names is not None:
+        columns = [real_array(x[name], f"xdata[{name!r}]", True) for name in names]
+        x = np.stack(columns, axis=1) if len(columns) > 1 else columns[0]
+        predictors: Any = tuple(map(str, names))
+    else:
+        x = np.asarray(x, dtype=np.float64)
+        predictors = 1 if x.ndim == 1 else x.shape[0]
+        x = x if x.ndim == 1 else x.T
+    formula = parse(f, predictors) if isinstance(f, str) else f
+    known: dict[str, Any] = {}
+
+    def value(x: np.ndarray, *p: float) -> np.ndarray:
+        known["p"], (z, known["jac"]) = p, formula.value_and_jacobian(x, p)
+        return z
+
+    def jac(x: np.ndarray, *p: float) -> np.ndarray:
+        return known["jac"] if known.get("p") == p else formula.jacobian(x, p)
+
+    return value, jac, data._replace(x=x), formula.size

@@ -1,0 +1,4 @@
+"""`minimize` with SciPy's signature and result."""
+
+
+def minimize(): ...
