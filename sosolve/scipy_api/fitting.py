@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import OptimizeResult, OptimizeWarning
 
-from ..inference import covariance
+from ..inference import Covariance, covariance
 from ..linalg import pivoted_qr
 from ..objectives.residual_jacobians import ResidualLeastSquares
 from ..solvers import Dogleg, LevenbergMarquardt
@@ -120,12 +120,19 @@ def curve_fit(
     if method == "lm":
         _check_lm(box, theta.shape[0], data.y.size)
     if kwargs.keys() <= OWN:
-        outcome = _fitted(f, jac, data, theta, box, method, kwargs)
+        fit = _fitted
     else:
-        outcome = _by_least_squares(f, jac, data, theta, box, method, kwargs)
+        fit = _by_least_squares
+    outcome = fit(f, jac, data, theta, box, method, kwargs)
+    uncertain = _uncertainty(outcome, absolute_sigma)
+    if uncertain.null_vectors.shape[1]:
+        kicked = _kicked(outcome.x, uncertain.null_vectors, box)
+        other = fit(f, jac, data, kicked, box, method, kwargs)
+        if other.success and other.cost < (1.0 - 1e-8) * outcome.cost:
+            outcome, uncertain = other, _uncertainty(other, absolute_sigma)
     if not outcome.success:
         raise FitError(f"Optimal parameters not found: {outcome.message}", outcome)
-    pcov = _covariance(outcome, absolute_sigma)
+    pcov = _matrix(uncertain)
     if full_output:
         return outcome.x, pcov, _info(outcome), outcome.message, outcome.status
     return outcome.x, pcov
@@ -193,8 +200,8 @@ def _check_lm(box: dict, size: int, points: int) -> None:
         )
 
 
-def _first_values(f: Callable, data: CurveData, theta: np.ndarray) -> np.ndarray:
-    """Return the residuals at the start, shape (m,), after a look at what f returns.
+def _first_values(f: Callable, data: CurveData, theta: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Return the residuals at the start, shape (m,), and whether f works in low precision, after a look at it.
 
     Raises
     ------
@@ -223,12 +230,12 @@ def _first_values(f: Callable, data: CurveData, theta: np.ndarray) -> np.ndarray
             f"Residuals are not finite in the initial point: received {r[bad[0]]} for point {bad[0]}, {bad.size} of "
             f"{r.size} in all, at p0 = {theta.tolist()}; start where the model exists"
         )
-    return r
+    return r, low
 
 
 def _fitted(f, jac, data: CurveData, theta: np.ndarray, box: dict, method: str, kwargs: dict) -> OptimizeResult:
     """Return the outcome of a fit with the solver's own tests."""
-    r = _first_values(f, data, theta)
+    r, low = _first_values(f, data, theta)
     x, y, whitened = data.x, data.y, data.whitened
     plain = data.weights is None and data.factor is None
 
@@ -247,7 +254,8 @@ def _fitted(f, jac, data: CurveData, theta: np.ndarray, box: dict, method: str, 
         checks.one_of("jac", derivative, checks.SCHEMES)
     objective = ResidualLeastSquares(fun, theta.shape[0], exact, derivative=derivative, **box)
     first = objective.begin(theta, r)
-    if exact is None and np.asarray(fun(theta)).dtype != np.float64 if False else False:
+    if low and exact is None:
+        objective.output = "low"
         choose_differences(objective, first, jac, None, None, None, box)
     limit = kwargs.get("max_nfev", kwargs.get("maxfev")) or math.inf
     solver = _solver(method, box, limit, kwargs)
@@ -287,10 +295,30 @@ def _by_least_squares(f, jac, data: CurveData, theta, box: dict, method: str, kw
     )
 
 
-def _covariance(outcome: OptimizeResult, absolute_sigma: bool) -> np.ndarray:
-    """Return the covariance, shape (p, p), of inf with a warning where it cannot be estimated."""
+def _uncertainty(outcome: OptimizeResult, absolute_sigma: bool) -> Covariance:
+    """Return the covariance and what it says of the null space, at the end of a fit."""
     jac = outcome.jac if isinstance(outcome.jac, np.ndarray) else outcome.jac @ np.eye(outcome.x.shape[0])
-    found = covariance(jac, outcome.fun, absolute_sigma=absolute_sigma)
+    return covariance(jac, outcome.fun, absolute_sigma=absolute_sigma)
+
+
+def _kicked(theta: np.ndarray, null_vectors: np.ndarray, box: dict) -> np.ndarray:
+    """Return a point a tenth of theta away along the directions that the Jacobian does not see, inside the box.
+
+    A fit that starts on a symmetry of the model (two equal terms), or ends on a bound where the model is flat, has
+    its Jacobian singular on the whole way: the residuals have a saddle there, which no first-order model leaves.
+    """
+    size = np.where(theta == 0.0, 1.0, np.abs(theta))
+    d = null_vectors.sum(axis=1)
+    with np.errstate(all="ignore"):
+        d = d * (0.1 / np.max(np.abs(d) / size))
+    if not box:
+        return theta + d
+    ways = [np.clip(theta + way, box["lower"], box["upper"]) for way in (d, -d)]
+    return max(ways, key=lambda way: float(np.abs((way - theta) / size).sum()))
+
+
+def _matrix(found: Covariance) -> np.ndarray:
+    """Return the covariance, shape (p, p), of inf with a warning where it cannot be estimated."""
     if math.isfinite(found.matrix.sum()):
         return found.matrix
     lost = np.flatnonzero(~found.identifiable).tolist()
