@@ -1,6 +1,7 @@
 """Sphinx: `python -m sphinx -W doc doc/_build`."""
 
 import os
+import re
 import warnings
 
 os.environ.setdefault("MPLBACKEND", "agg")
@@ -52,11 +53,14 @@ html_show_sourcelink = False
 html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
 
 
-def escape_bars(app, what, name, obj, options, lines):
-    """Let |z| in a docstring mean an absolute value, not a substitution of reStructuredText."""
-    lines[:] = [line if "`" in line else line.replace("|", "\\|") for line in lines]
+def escape_marks(app, what, name, obj, options, lines):
+    """Let |z| in a docstring mean an absolute value and f(x, *p) a call, not markup of reStructuredText."""
+    for k, line in enumerate(lines):
+        parts = line.split("`")
+        parts[::2] = [re.sub(r"\||(?<=[ (,])\*(?=\w+[),])", r"\\\g<0>", part) for part in parts[::2]]
+        lines[k] = "`".join(parts)
 
 
 def setup(app):
     """Connect the hook."""
-    app.connect("autodoc-process-docstring", escape_bars)
+    app.connect("autodoc-process-docstring", escape_marks)
