@@ -1,0 +1,257 @@
+"""Many independent curves fitted in one call: compiled once per formula, on threads, with a status for each fit."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from ..kernels.pool import run
+from . import library
+from .batch_data import arrange, frozen, real
+from .batch_result import CurvesResult, FitStatus
+from .batch_starts import Automatic, box, check_inside, given_start
+from .forms import CurveForm
+from .formula import Formula, parse
+
+#: A task of the pool has at most so many fits, and about so many points: some milliseconds.
+FITS_PER_TASK, POINTS_PER_TASK = 256, 20_000
+
+
+def fit_curves(
+    model,
+    x,
+    y,
+    *,
+    p0=None,
+    sigma=None,
+    weights=None,
+    bounds=None,
+    lengths=None,
+    absolute_sigma: bool = False,
+    max_iter: int = 100,
+    ftol: float = 1e-12,
+    xtol: float = 1e-10,
+    gtol: float = 1e-10,
+    progress: bool = False,
+    covariance: bool = True,
+    jac: Callable | None = None,
+) -> CurvesResult:
+    """Fit m curves of one model, independently of one another: the weighted least squares of each.
+
+    For each k: min over p of sum_i (f(x_ki; p) - y_ki)^2 / sigma_ki^2, by Levenberg-Marquardt (Moré, LNM 630, 1978,
+    with the damping of Nielsen, IMM-REP-1999-05). A fit that fails says so in its status and disturbs no other one.
+    The result does not depend on the number of threads.
+
+    Parameters
+    ----------
+    model : str, Formula, CurveForm or callable
+        A formula such as "a*exp(-b*x) + c", the name of a library model, or a function f(x, a, b, ..) of numbers
+        (f(x0, x1, a, b, ..) for two predictors) that Numba compiles, in this call and for this process alone.
+    x : array-like of shape (n,) or (n, d), shared by all fits, or (m, n) or (m, n, d)
+        Or a list of m arrays of shape (n_k,) or (n_k, d). Where x has the shape of y, each fit has its own.
+    y : array-like of shape (m, n), or a list of m arrays of shape (n_k,)
+        float64 in C order is used in place.
+    p0 : array-like of shape (p,) or (m, p), mapping of names, or None
+        None guesses: see `sosolve.curves.batch_starts`.
+    sigma, weights : float, array-like of shape (n,) or (m, n), or list of arrays; at most one of them
+        Standard deviations, or factors on the squared residuals. A point of weight 0 is left out, whatever it holds.
+    bounds : pair of array-likes of shape (), (p,) or (m, p), or mapping of names to pairs
+    lengths : array-like of int of shape (m,)
+        Only the first so many points of each row count.
+    absolute_sigma : bool, default False
+        Whether sigma has the units of y, or is known up to a factor only, as in SciPy.
+    max_iter : int, default 100
+        Steps tried per fit.
+    ftol, xtol, gtol : float, default 1e-12, 1e-10, 1e-10
+        See `FitStatus`; 0 turns a test off.
+    progress : bool, default False
+        Show a bar on the standard error stream.
+    covariance : bool, default True
+        False saves the memory of (m, p, p) numbers; standard errors are there all the same.
+    jac : callable, optional
+        For a function: jac(x, a, b, ..) returns the tuple of the p derivatives (a number for p = 1). Central
+        differences by default.
+
+    Returns
+    -------
+    CurvesResult
+
+    Raises
+    ------
+    TypeError
+        When an argument is of the wrong kind, or Numba cannot compile the function.
+    ValueError
+        When shapes, names, bounds or tolerances are wrong, or no start can be guessed.
+    ImportError
+        When `progress` is asked for without rich.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.linspace(0.0, 4.0, 20)
+    >>> y = np.array([[2.0], [3.0]]) * np.exp(-np.array([[0.5], [1.0]]) * x)
+    >>> result = fit_curves("a*exp(-b*x)", x, y, p0={"a": 1.0, "b": 0.7})
+    >>> result.params.round(6)
+    array([[2. , 0.5],
+           [3. , 1. ]])
+    >>> print(result.summary())
+    2 of 2 fits converged.
+    """
+    points = arrange(x, y, sigma, weights, lengths)
+    settings = _settings(max_iter, ftol, xtol, gtol)
+    form, formula = _model_of(model, jac, points.d)
+    target = model if formula is None else formula
+    names = formula.parameters if formula is not None else _passes(target, jac, points.d).names
+    lower, upper = box(bounds, names, points.m)
+    starts = Automatic(formula, form, points) if p0 is None else given_start(p0, names, points.m)
+    if p0 is not None:
+        check_inside(starts, lower, upper, names)
+    passes = _passes(target, jac, points.d)
+    arrays = _empty(points.m, len(names), covariance)
+    solve = _solver(passes, settings, points, starts, (lower, upper), not absolute_sigma, arrays)
+    size = max(1, min(FITS_PER_TASK, POINTS_PER_TASK // points.n))
+    with _bar(progress, points.m) as advance:
+
+        def task(number: int) -> None:
+            lo, hi = number * size, min((number + 1) * size, points.m)
+            solve(lo, hi)
+            advance(hi - lo)
+
+        run(task, -(-points.m // size))
+    if not covariance:
+        arrays["covariance"] = None
+    return CurvesResult(**arrays, names=names, model=target)
+
+
+def _model_of(model, jac, d: int) -> tuple[CurveForm | None, Formula | None]:
+    """Return (library model, formula) of whatever was given; None where there is none."""
+    if isinstance(model, str):
+        model = library.model(model) if model in library.names() else parse(model, d)
+    form = model if isinstance(model, CurveForm) else None
+    formula = form.formula if form is not None else model
+    if not isinstance(formula, Formula):
+        if not callable(model):
+            raise TypeError(
+                f"Received a model of type {type(model).__name__}. Expected a formula, the name of a library model, or "
+                "a function. Pass for instance 'a*exp(-b*x)'."
+            )
+        return None, None
+    if len(formula.predictors) != d:
+        raise ValueError(
+            f"Received x with {d} predictors for a model of {', '.join(formula.predictors)}. Expected one column for "
+            "each. Pass x of shape (n, d)."
+        )
+    if jac is not None:
+        raise ValueError("Received jac with a formula. Expected None, its derivatives are exact. Leave jac out.")
+    return form, formula
+
+
+def _passes(target, jac, d: int):
+    from .batch_code import passes_of_callable, passes_of_formula
+
+    return passes_of_formula(target) if isinstance(target, Formula) else passes_of_callable(target, jac, d)
+
+
+def _settings(max_iter, ftol, xtol, gtol):
+    if isinstance(max_iter, bool) or not isinstance(max_iter, int | np.integer) or max_iter < 1:
+        raise ValueError(f"Received max_iter={max_iter!r}. Expected a positive integer. Choose for instance 100.")
+    for name, value in (("ftol", ftol), ("xtol", xtol), ("gtol", gtol)):
+        if not isinstance(value, int | float | np.number) or not 0.0 <= value < 1.0:
+            raise ValueError(f"Received {name}={value!r}. Expected a number from 0 to 1. Choose for instance 1e-12.")
+    from .batch_fit import Settings
+
+    return Settings(int(max_iter), float(ftol), float(xtol), float(gtol))
+
+
+def _empty(m: int, p: int, covariance: bool) -> dict[str, np.ndarray]:
+    """Return the arrays of the result: floats NaN, nothing fitted."""
+    floats = {"params": (m, p), "stderr": (m, p), "covariance": (m if covariance else 0, p, p)}
+    arrays = {name: np.full(shape, np.nan) for name, shape in (floats | {"rss": (m,), "r_squared": (m,)}).items()}
+    arrays["on_bound"] = np.zeros((m, p), dtype=bool)
+    arrays |= {name: np.zeros(m, dtype=np.int32) for name in ("n_points", "n_iter", "n_evaluations")}
+    return arrays | {"status": np.full(m, FitStatus.NOT_FITTED, dtype=np.int8)}
+
+
+def _solver(passes, settings, points, starts, limits, scale_by_rss: bool, arrays) -> Callable[[int, int], None]:
+    """Return the function that fits lo .. hi - 1 and writes to the arrays of the result."""
+    from .batch_chunk import Data, Out, Starts, fit_chunk
+    from .batch_steps import Model
+
+    lower, upper = limits
+    boxed = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
+    p = len(passes.names)
+    model = Model(passes.fused, passes.rows, p, passes.n_predictors, passes.differences, boxed)
+    none, weighted = frozen(np.empty(0), np.int64), bool(points.weighted)
+
+    def part(array, lo: int, hi: int):
+        return array[lo:hi] if len(array) > 1 else array
+
+    def solve(lo: int, hi: int) -> None:
+        x, y, s, at, count = points.chunk(lo, hi)
+        if isinstance(starts, Automatic):
+            params, candidates = starts.chunk(x, y, at, count)
+            begin = Starts(params, candidates, starts.linear, starts.nonlinear, starts.tries)
+        else:
+            begin = Starts(part(starts, lo, hi), frozen(np.empty((1, 0, 0))), none, none, 1)
+        out = Out(**{name: arrays[name][lo:hi] for name in Out._fields})
+        data = Data(x, y, s, at, count, weighted)
+        fit_chunk(model, settings, data, begin, part(lower, lo, hi), part(upper, lo, hi), scale_by_rss, out)
+
+    return solve
+
+
+@contextlib.contextmanager
+def _bar(wanted: bool, m: int) -> Iterator[Callable[[int], None]]:
+    """Yield the function that counts fits done; with a bar where it is wanted."""
+    if not wanted:
+        yield lambda count: None
+        return
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    except ImportError as error:
+        raise ImportError(
+            "Received progress=True without rich. Expected it to be installed. Run pip install rich, or leave progress "
+            "out."
+        ) from error
+    columns = ("fits", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        number = bar.add_task("fits", total=m)
+        yield lambda count: bar.advance(number, count)
+
+
+def predict(result: CurvesResult, x) -> np.ndarray:
+    """Return the curves of a result at new points, see `CurvesResult.predict`."""
+    from .batch_chunk import predict_chunk
+    from .batch_steps import Model
+
+    x, (m, p) = real("x", x), result.params.shape
+    formula = result.model if isinstance(result.model, Formula) else None
+    d = len(formula.predictors) if formula is not None else _predictors_of(result)
+    own = x.ndim == (2 if d == 1 else 3) and len(x) == m and not (x.ndim == 2 and x.shape[1] == 1 and m != len(x))
+    if (not own and x.shape[1:] not in ((), (d,))) or (x.shape[1:] == () and d > 1):
+        raise ValueError(
+            f"Received x of shape {x.shape} for {m} fits. Expected (n,) or (n, {d}), or ({m}, n) or ({m}, n, {d}). "
+            "Check the order of the axes."
+        )
+    n = x.shape[1] if own else x.shape[0]
+    passes = _passes(result.model, None, d)
+    model, out = Model(passes.fused, passes.rows, p, d, False, False), np.empty((m, n))
+    flat = frozen(x).reshape(m if own else 1, -1)
+
+    def task(number: int) -> None:
+        lo, hi = number * size, min((number + 1) * size, m)
+        predict_chunk(model, flat[lo:hi] if own else flat, frozen(result.params[lo:hi]), out[lo:hi])
+
+    size = max(1, min(FITS_PER_TASK, POINTS_PER_TASK // max(n, 1)))
+    run(task, -(-m // size))
+    return out
+
+
+def _predictors_of(result: CurvesResult) -> int:
+    """Return the number of arguments of a function that are no parameters."""
+    import inspect
+
+    return len(inspect.signature(getattr(result.model, "py_func", result.model)).parameters) - len(result.names)

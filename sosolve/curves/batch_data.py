@@ -1,0 +1,187 @@
+"""The points of many fits, in whatever form they come, handed out a few fits at a time without copying the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def real(name: str, values) -> np.ndarray:
+    """Return an array of real numbers, not copied where it is one.
+
+    Raises
+    ------
+    TypeError
+        When it holds something else, or is masked.
+    """
+    array = np.asanyarray(values)
+    if array.dtype.kind not in "biuf" or isinstance(array, np.ma.MaskedArray):
+        found = "a masked array" if isinstance(array, np.ma.MaskedArray) else f"dtype {array.dtype}"
+        raise TypeError(
+            f"Received {name} of {found}. Expected real numbers. Convert it to float64; give points to be left out "
+            "the weight 0."
+        )
+    return np.asarray(array)
+
+
+def frozen(array, dtype=np.float64) -> np.ndarray:
+    """Return a contiguous read-only array: one type, hence one compilation, for whatever comes in."""
+    array = np.ascontiguousarray(array, dtype=dtype).view()
+    array.flags.writeable = False
+    return array
+
+
+def is_ragged(y) -> bool:
+    """Return whether y is a list of arrays of different lengths."""
+    return isinstance(y, list | tuple) and len({np.shape(row)[:1] for row in y}) > 1
+
+
+class Table:
+    """Fits of equal length: y (m, n), x shared or (m, n), (m, n, d), s a scalar, (n,) or (m, n).
+
+    Parameters
+    ----------
+    x, y : ndarray
+    spread : ndarray or None
+        sigma or weights.
+    to_s : callable
+        Turns it into the square roots of the weights.
+    lengths : array-like of shape (m,) or None
+        So many points of each row count.
+
+    Attributes
+    ----------
+    m, n, d : int
+        Fits, points of the longest one, predictors.
+    x_is_shared : bool
+
+    Raises
+    ------
+    ValueError
+        When shapes do not fit one another.
+    """
+
+    def __init__(self, x, y, spread, to_s, lengths):
+        (self.m, self.n), self._y = y.shape, y
+        self._x, self.d = x, x.shape[-1] if x.ndim == 3 or (x.ndim == 2 and x.shape != y.shape) else 1
+        self.x_is_shared = x.shape != y.shape and x.shape != (*y.shape, self.d)
+        if self.x_is_shared and x.shape not in ((self.n,), (self.n, self.d)):
+            raise ValueError(
+                f"Received x of shape {x.shape} with y of shape {y.shape}. Expected ({self.n},) or ({self.n}, d) for x "
+                f"shared by all fits, or {y.shape} or {(*y.shape, 'd')} for one of each fit. Check the order of axes."
+            )
+        if spread is not None and spread.shape not in ((), (self.n,), y.shape):
+            raise ValueError(
+                f"Received sigma or weights of shape {spread.shape}. Expected a number, ({self.n},) or {y.shape}. Give "
+                "one for all fits, one per point, or one per point of each fit."
+            )
+        self._to_s, self._spread = to_s, spread
+        self._shared_x = frozen(x).ravel() if self.x_is_shared else None
+        self._shared_s = None
+        if spread is None or spread.ndim < 2:
+            self._shared_s = frozen(np.broadcast_to(1.0 if spread is None else to_s(spread), (self.n,)))
+        self._lengths = None if lengths is None else check_lengths(lengths, self.m, self.n)
+        self.weighted = spread is not None and bool(spread.ndim)
+
+    def chunk(self, lo: int, hi: int):
+        """Return (x, y, s, at, count): flat arrays, where in them fits lo .. hi - 1 begin, and their lengths."""
+        k = np.arange(hi - lo)
+        y = frozen(self._y[lo:hi]).reshape(-1)
+        x = self._shared_x if self.x_is_shared else frozen(self._x[lo:hi]).reshape(-1)
+        s = self._shared_s if self._shared_s is not None else frozen(self._to_s(self._spread[lo:hi])).reshape(-1)
+        per_fit = (0 if self.x_is_shared else self.n * self.d, self.n, 0 if self._shared_s is not None else self.n)
+        count = np.full(hi - lo, self.n) if self._lengths is None else self._lengths[lo:hi]
+        return x, y, s, frozen(k[:, None] * np.array(per_fit), np.int64), frozen(count, np.int64)
+
+
+class Ragged:
+    """Fits of their own lengths: lists of m arrays; attributes and methods as in `Table`.
+
+    Raises
+    ------
+    ValueError
+        When lists or arrays in them differ in length.
+    """
+
+    x_is_shared = False
+
+    def __init__(self, x: Sequence, y: Sequence, spread: Sequence | None, to_s):
+        self.m = len(y)
+        self._y = [real("y", row) for row in y]
+        self._x = [real("x", row) for row in x] if isinstance(x, list | tuple) else []
+        self._spread = None if spread is None else [real("sigma or weights", row) for row in spread]
+        self.d = self._x[0].shape[1] if self._x and self._x[0].ndim == 2 else 1
+        for name, rows in (("x", self._x), ("sigma or weights", self._spread)):
+            if rows is not None and [len(row) for row in rows] != [len(row) for row in self._y]:
+                raise ValueError(
+                    f"Received y as a list of {self.m} arrays of different lengths, and {name} that does not match it. "
+                    f"Expected a list of arrays of the same lengths. Give each fit its own {name}."
+                )
+        if any(row.ndim != 1 for row in self._y) or any(row.shape[1:] != self._x[0].shape[1:] for row in self._x):
+            raise ValueError(
+                "Received lists whose arrays differ in their dimensions. Expected y of shape (n_k,) and x of shape "
+                "(n_k,) or (n_k, d) for each fit. Check the entries."
+            )
+        self.n = max(len(row) for row in self._y)
+        self._to_s, self.weighted = to_s, spread is not None
+
+    def chunk(self, lo: int, hi: int):
+        count = np.array([len(row) for row in self._y[lo:hi]])
+        first = np.cumsum(count) - count
+        y, x = (frozen(np.concatenate([row.ravel() for row in rows[lo:hi]])) for rows in (self._y, self._x))
+        s = frozen(np.ones(len(y)) if self._spread is None else self._to_s(np.concatenate(self._spread[lo:hi])))
+        at = np.stack([first * self.d, first, first], axis=1)
+        return x, y, s, frozen(at, np.int64), frozen(count, np.int64)
+
+
+def check_lengths(lengths, m: int, n: int) -> np.ndarray:
+    """Return the numbers of points as integers, or raise ValueError."""
+    found = np.asarray(lengths)
+    if found.shape != (m,) or found.dtype.kind not in "iu" or found.min(initial=0) < 0 or found.max(initial=0) > n:
+        raise ValueError(
+            f"Received lengths of shape {found.shape} and dtype {found.dtype}. Expected {m} integers from 0 to {n}. "
+            "Give the number of points of each row that count."
+        )
+    return found
+
+
+def arrange(x, y, sigma, weights, lengths) -> Table | Ragged:
+    """Return the points of all fits.
+
+    Raises
+    ------
+    TypeError
+        When something holds no real numbers.
+    ValueError
+        When shapes do not fit one another, sigma is not positive, weights are negative, or both are given.
+    """
+    if sigma is not None and weights is not None:
+        raise ValueError(
+            "Received sigma and weights. Expected one of them. Weights multiply squared residuals: 1 / sigma**2."
+        )
+    name, spread, to_s = ("weights", weights, np.sqrt) if sigma is None else ("sigma", sigma, np.reciprocal)
+    if is_ragged(y):
+        points = Ragged(x, y, spread, lambda rows: to_s(rows.astype(np.float64)))
+        for row in points._spread or ():
+            _check_spread(name, row)
+        return points
+    y = real("y", y)
+    if y.ndim != 2 or 0 in y.shape:
+        raise ValueError(
+            f"Received y of shape {y.shape}. Expected (m, n), one row of n points per fit, or a list of 1-D arrays. "
+            "For a single curve pass y[None, :]."
+        )
+    spread = None if spread is None else real(name, spread)
+    if spread is not None:
+        _check_spread(name, spread)
+    return Table(real("x", x), y, spread, lambda rows: to_s(np.asarray(rows, dtype=np.float64)), lengths)
+
+
+def _check_spread(name: str, values: np.ndarray) -> None:
+    least = values.min(initial=1)
+    if least < 0 or least != least or (name == "sigma" and least == 0):
+        expected = "positive numbers" if name == "sigma" else "numbers that are not negative"
+        raise ValueError(
+            f"Received {name} whose smallest value is {least}. Expected {expected}. Weights of 0 leave points out."
+        )
