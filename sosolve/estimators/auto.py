@@ -6,8 +6,11 @@ from ..solvers import NewtonCG, NewtonCholesky, Solver
 
 #: Parameters up to which a dense Hessian of few rows is cheaper than the Python overhead of conjugate gradients.
 DENSE_SIZE, DENSE_WORK = 128, 3e7
-#: Parameters up to which a factor of a sampled Hessian pays for tall data, and rows per parameter that "tall" means.
-SAMPLED_SIZE, SAMPLED_ROWS = 512, 20
+#: Passes over X that a sampled Cholesky factor may cost to be built at once; where it costs more it is built when
+#: conjugate gradients have turned out slow, and above the second number of parameters never.
+SAMPLED_PASSES, SAMPLED_SIZE = 0.5, 1024
+#: Multiply-adds of a matrix product in the time of reading one entry of X.
+PRODUCT_PER_READ = 16.0
 
 
 def choose(n: int, d: int, K: int, is_sparse: bool) -> tuple[Solver, str]:
@@ -31,8 +34,15 @@ def choose(n: int, d: int, K: int, is_sparse: bool) -> tuple[Solver, str]:
     p = K * (d + 1)
     if p <= DENSE_SIZE and n * p * p <= DENSE_WORK:
         return NewtonCholesky(), f"{p} parameters and {n} rows: the dense Hessian is cheap"
-    if not is_sparse and p <= SAMPLED_SIZE and n >= SAMPLED_ROWS * p:
-        rows = min(1.0, max(0.02, 10.0 * p / n))
+    rows = min(1.0, max(0.02, 10.0 * p / n))
+    cost = rows * p / PRODUCT_PER_READ
+    if is_sparse or K > 1 or p > SAMPLED_SIZE:
+        return NewtonCG(dense_size=0, sample_rows=rows), f"{p} parameters, {n} rows: conjugate gradients, scaled by the diagonal"
+    if cost <= SAMPLED_PASSES:
         reason = f"{n} rows for {p} parameters: {rows:.0%} of the rows give a preconditioner"
         return NewtonCG(preconditioner="cholesky", sample_rows=rows), reason
-    return NewtonCG(), f"{p} parameters, {n} rows: conjugate gradients with Jacobi scaling need no p x p matrix"
+    solver = NewtonCG(sample_rows=rows, dense_size=SAMPLED_SIZE, switch_after=max(8, round(2.0 * cost)))
+    return (
+        solver,
+        f"{p} parameters, {n} rows: conjugate gradients; a factor of {rows:.0%} of the rows when they are slow",
+    )

@@ -75,7 +75,7 @@ def _by_residuals(problem: CurveProblem, theta: np.ndarray, solver: ResidualSolv
     if not np.isfinite(end).all() or reduced.status is Status.NONFINITE:
         return _in_all(problem, theta, solver, watcher)
     result = _joined(reduced, _in_all(problem, end, solver, watcher))
-    if not (reduced.converged or result.converged):
+    if "second try" in reduced.history.notes or not (reduced.converged or result.converged):
         other = _in_all(problem, theta, solver, watcher)
         result = _joined(result, other) if other.value < result.value else result
     result.history.notes["variable projection"] = (
@@ -92,8 +92,39 @@ def _projected(problem: CurveProblem, theta: np.ndarray, solver: ResidualSolver,
     lower, upper = (None if b is None else b[within] for b in problem.box())
     solver = dataclasses.replace(solver, lower=lower, upper=upper)
     _tell(watcher, projected.full)
-    result = solver.minimize(projected.objective, projected.start(theta), watcher)
-    return result, projected.full(result.theta)
+    start = projected.start(theta)
+    result = solver.minimize(projected.objective, start, watcher)
+    level = float(problem.root @ (problem.root * problem.y**2))
+    alpha = _like_start(projected.objective, result, start, lower, upper, 1e-20 * level)
+    return result, projected.full(alpha)
+
+
+def _like_start(objective, result: Result, start: np.ndarray, lower, upper, floor: float) -> np.ndarray:
+    """Return the optimum, or an equivalent one with the signs and the order of the starting values.
+
+    exp(-(x / b)^2) is the same for b and -b, and a sum of exponentials is the same in any order. Solving for the
+    linear parameters forgets the start's choice among these; it is taken again where the value does not change.
+    """
+    alpha, r = result.theta.copy(), len(start)
+
+    def take(other: np.ndarray) -> np.ndarray:
+        inside = (lower is None or (other >= lower).all()) and (upper is None or (other <= upper).all())
+        if inside and abs(objective.at(other).value - result.value) <= 1e-9 * result.value + floor:
+            return other
+        return alpha
+
+    for i in range(r):
+        if alpha[i] * start[i] < 0.0:
+            other = alpha.copy()
+            other[i] = -alpha[i]
+            alpha = take(other)
+    for i in range(r):
+        for j in range(i):
+            if (alpha[i] - alpha[j]) * (start[i] - start[j]) < 0.0:
+                other = alpha.copy()
+                other[[i, j]] = alpha[[j, i]]
+                alpha = take(other)
+    return alpha
 
 
 def _in_all(problem: CurveProblem, theta: np.ndarray, solver: ResidualSolver, watcher) -> Result:

@@ -101,7 +101,7 @@ class FittedCurve:
         directions = []
         for vector in found.null_vectors.T:
             top = np.abs(vector).max()
-            parts = [f"{v / top:+.3g} {n}" for n, v in zip(self.names, vector, strict=True) if abs(v) > 1e-6 * top]
+            parts = [f"{v / top:+.3g} {n}" for n, v in zip(self.names, vector, strict=True) if n in names and v != 0.0]
             directions.append(" ".join(parts))
         return (
             f"the data do not determine {', '.join(names)}: the curve does not change along "
