@@ -99,13 +99,18 @@ class Differences:
 
     def _complex(self, theta: np.ndarray) -> np.ndarray:
         """Return the Jacobian by complex steps, in Fortran order."""
-        columns = []
+        start = theta.astype(np.complex128)
+        jac = None
         for j in range(theta.shape[0]):
-            shifted = theta.astype(np.complex128)
+            shifted = start.copy()
             shifted[j] += 1j * IMAGINARY_STEP
             self.n_evaluations += 1
-            columns.append(np.asarray(self.fun(shifted)).imag)
-        return np.stack(columns).T / IMAGINARY_STEP
+            column = np.asarray(self.fun(shifted)).imag
+            if jac is None:
+                jac = np.empty((*column.shape, theta.shape[0]), order="F")
+            jac[..., j] = column
+        jac /= IMAGINARY_STEP  # type: ignore[operator]
+        return jac  # type: ignore[return-value]
 
     def _checked_complex(self, theta: np.ndarray, f0: np.ndarray) -> np.ndarray | None:
         """Return the Jacobian by complex steps where they can be trusted, else None; `method` is decided here.

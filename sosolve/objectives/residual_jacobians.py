@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import scipy.sparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
+from ..protocols import Counts
 from .least_squares import LeastSquares, LeastSquaresPoint
 from .robust import RobustLoss
 
@@ -21,6 +23,8 @@ Map = Callable[[Callable, Iterable], Iterable]
 
 class ResidualLeastSquares(LeastSquares):
     """A `LeastSquares` whose Jacobian may also be a SciPy sparse array or a LinearOperator, and that keeps its start.
+
+    Floating-point warnings are the caller's: solvers of least squares switch them off for a whole fit.
 
     Parameters
     ----------
@@ -39,6 +43,12 @@ class ResidualLeastSquares(LeastSquares):
         self._dense = True
         if self._first is not None:
             self._first.densify()
+
+    @property
+    def counts(self) -> Counts:
+        """The work done so far."""
+        done, extra = self._counts, 0 if self.differences is None else self.differences.n_evaluations
+        return Counts(done.n_value + extra, done.n_grad, done.n_mv, done.n_passes)
 
     @property
     def n_residuals(self) -> int:
@@ -73,8 +83,7 @@ class ResidualLeastSquares(LeastSquares):
     def residual(self, theta: np.ndarray) -> np.ndarray:
         """Return fun(theta) as a float64 array, shape (m,), NaN where it became complex; counted."""
         self._counts.n_value += 1
-        with np.errstate(all="ignore"):
-            raw = np.asarray(self.fun(theta))
+        raw = np.asarray(self.fun(theta))
         if raw.dtype == np.float64:
             return raw
         if not self.output:
@@ -85,12 +94,12 @@ class ResidualLeastSquares(LeastSquares):
 
     def jacobian(self, theta: np.ndarray, residual: np.ndarray) -> Any:
         """Return the Jacobian at theta as an array, a CSR array or a LinearOperator; counted."""
-        if self.jac is None:
-            jac = super().jacobian(theta, residual)
+        if self.differences is not None:
+            self._counts.n_grad += 1
+            jac = self.differences(theta, residual)
             return jac.toarray() if self._dense and scipy.sparse.issparse(jac) else jac
         self._counts.n_grad += 1
-        with np.errstate(all="ignore"):
-            jac = self.jac(theta)
+        jac = self.jac(theta)  # type: ignore[misc]
         if isinstance(jac, LinearOperator):
             return jac
         if scipy.sparse.issparse(jac):
@@ -107,6 +116,16 @@ class ResidualPoint(LeastSquaresPoint):
         """Turn a sparse Jacobian into an array."""
         if scipy.sparse.issparse(self._raw_jac):
             self._raw_jac, self._jac, self._grad = self._raw_jac.toarray(), None, None
+
+    @property
+    def value(self) -> float:
+        """The objective; inf where a residual is not finite."""
+        if self._value is None:
+            r = self.raw_residual
+            loss = self._objective.scaled_loss(r)
+            value = 0.5 * float(r @ r) if loss is None else loss.value(r)
+            self._value = value if math.isfinite(value) else math.inf
+        return self._value
 
     @property
     def jac(self) -> Any:
@@ -132,8 +151,7 @@ class ResidualPoint(LeastSquaresPoint):
         """jac'residual, shape (p,)."""
         if self._grad is None:
             jac = self.jac
-            with np.errstate(all="ignore"):
-                self._grad = self.residual @ jac if isinstance(jac, np.ndarray) else jac.T @ self.residual
+            self._grad = self.residual @ jac if isinstance(jac, np.ndarray) else jac.T @ self.residual
         return self._grad
 
     def at(self, theta: np.ndarray) -> ResidualPoint:

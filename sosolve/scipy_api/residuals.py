@@ -136,10 +136,12 @@ def least_squares(
     scale = checks.as_scale(x_scale, theta)
     options = checks.tr_settings(tr_options)
     objective = _objective(fun, theta.shape[0], jac, args, kwargs, loss, f_scale, box)
-    first = _checked_start(objective, theta, method)
+    with np.errstate(all="ignore"):
+        first = _checked_start(objective, theta, method)
     pattern = _checked_sparsity(jac_sparsity, jac, method, tr_solver, (first.raw_residual.shape[0], theta.shape[0]))
     choose_differences(objective, first, jac, diff_step, pattern, workers, box)
-    kind = _checked_jacobian(objective, first, method, tr_solver, x_scale)
+    with np.errstate(all="ignore"):
+        kind = _checked_jacobian(objective, first, method, tr_solver, x_scale)
     solver = _solver(method, tr_solver, kind, scale, options, settings)
     report = user_callback(callback)
     if report is not None and method == "lm":

@@ -56,8 +56,8 @@ class Step:
         reason: str = "",
         **record: Any,
     ):
-        unknown = set(record) - STEP_FIELDS
-        if unknown:
+        if not record.keys() <= STEP_FIELDS:
+            unknown = record.keys() - STEP_FIELDS
             raise TypeError(
                 f"received the unknown record field {', '.join(sorted(unknown))}; a step may report "
                 f"{', '.join(sorted(STEP_FIELDS))}: use one of these names"
