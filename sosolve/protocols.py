@@ -84,6 +84,12 @@ class Curvature(Protocol):
     ----------
     exact : bool
         True for the Hessian itself, False for Gauss-Newton.
+
+    Notes
+    -----
+    A curvature may also offer `rough_inverse(rows=0.0, ridge=None)`: a function v -> M^-1 v with M resembling
+    H + diag(ridge), from no row of the data or a fraction of them, or None where it has none of that kind. Solvers
+    use it as a preconditioner, and `diag()` where it is missing.
     """
 
     exact: bool

@@ -26,7 +26,7 @@ from ..history import Result, Status
 from ..kernels.pool import thread_limit
 from ..protocols import Point
 from ..solvers import SOLVERS, Solver
-from .auto import choose
+from .auto import choose, start_share
 from .common import Watcher, advised, restored_on_error
 from .outputs import OneRowEach
 from .problem import Problem
@@ -66,7 +66,9 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
             problem = Problem(self, X, y, sample_weight, C)
             solver, reason = self._resolve_solver(problem)
             watcher = _Watcher(self, problem)
-            result = solver.minimize(problem.objective, problem.start(self), watcher)
+            theta0, note = self._start(problem)
+            result = solver.minimize(problem.objective, theta0, watcher)
+            result.history.notes["start"] = note
             watcher.close()
             self._unpack(problem, solver, reason, result)
         _warn_unless_converged(self, result)
@@ -99,6 +101,20 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
             solver, reason = SOLVERS[self.solver.replace("l-bfgs", "lbfgs")](), "given by name"
         changes = {name: getattr(self, name) for name in ("tol", "max_iter") if getattr(solver, name) is None}
         return dataclasses.replace(solver, **changes), reason
+
+    def _start(self, problem: Problem) -> tuple[np.ndarray, str]:
+        """Return the starting parameters and where they come from."""
+        theta0 = problem.start(self)
+        if self.warm_start and hasattr(self, "coef_"):
+            return theta0, "the previous coefficients"
+        n, d = problem.model.X.shape
+        share = start_share(n, d, problem.model.n_outputs) if self.solver == "auto" else 0.0
+        sample = problem.sample(share) if share and not scipy.sparse.issparse(problem.X) else None
+        if sample is None:
+            return theta0, "the logarithms of the class frequencies"
+        solver, _ = choose(sample.terms[0].model.n_rows, d, problem.model.n_outputs, False)
+        found = dataclasses.replace(solver, tol=1e-2, max_iter=20).minimize(sample, theta0)
+        return found.theta, f"{found.n_iter} iterations on {share:.0%} of the rows"
 
     def _outputs(self, classes: np.ndarray) -> OneRowEach:
         """Return how these classes become outputs of the model."""

@@ -13,8 +13,10 @@ from sklearn.utils.validation import validate_data
 
 from .._compat import check_sample_weight
 from ..objectives import L2, DataTerm, LinearModel, Sum
+from ..objectives.models import sample_blocks
 from ..objectives.thin import ThinModel, pays
 from ..protocols import Point
+from .auto import START_CLASS
 
 if TYPE_CHECKING:
     from .base import LinearClassifier
@@ -92,6 +94,19 @@ class Problem:
                 old.astype(np.float64), np.broadcast_to(estimator.intercept_, shape[:1]).astype(np.float64)
             )
         return model.theta(coef, intercept)
+
+    def sample(self, share: float) -> Sum | None:
+        """Return the objective of a share of the rows in the same basis, None where a class is too rare for it."""
+        rows = np.concatenate([np.arange(a, b) for a, b in sample_blocks(self.X.shape[0], share)])
+        weights = self.weights if len(self.weights) == 1 else self.weights[rows]
+        weights = np.broadcast_to(weights, rows.shape)
+        counted = np.bincount(self.codes[rows], weights > 0.0, len(self.classes))
+        if counted.min() < START_CLASS:
+            return None
+        model, data = self.model, self.objective.terms[0]
+        part = LinearModel(self.X[rows], model.n_outputs, model.fit_intercept, model.mean, model.scale, model.variance)
+        term = DataTerm(part, data.loss, data.y[rows], weights / weights.sum())
+        return Sum([term, self.objective.terms[1]])
 
     def attributes(self, theta: np.ndarray) -> dict[str, np.ndarray]:
         """Return `coef_` and `intercept_` in the user's units and dtype."""

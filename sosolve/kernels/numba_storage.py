@@ -88,14 +88,42 @@ def _add_rows_csr(X, r, lo, hi, g):
 
 
 def _dot_rows_k_c(X, w, lo, hi, z):
-    for i in range(lo, hi):
-        x = X[i]
-        for k in range(w.shape[0]):
+    # Two rows by four outputs: eight sums in registers for six loads, about twice the speed of one sum at a time.
+    d, K = X.shape[1], w.shape[0]
+    even = hi - (hi - lo) % 2
+    for i in range(lo, even, 2):
+        x, y = X[i], X[i + 1]
+        zx, zy = z[i - lo], z[i - lo + 1]
+        for k in range(0, K - 3, 4):
+            w0, w1, w2, w3 = w[k], w[k + 1], w[k + 2], w[k + 3]
+            a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = 0.0
+            for j in range(d):
+                xj, yj, v0, v1, v2, v3 = x[j], y[j], w0[j], w1[j], w2[j], w3[j]
+                a0 += xj * v0
+                a1 += xj * v1
+                a2 += xj * v2
+                a3 += xj * v3
+                b0 += yj * v0
+                b1 += yj * v1
+                b2 += yj * v2
+                b3 += yj * v3
+            zx[k], zx[k + 1], zx[k + 2], zx[k + 3] = a0, a1, a2, a3
+            zy[k], zy[k + 1], zy[k + 2], zy[k + 3] = b0, b1, b2, b3
+        for k in range(K - K % 4, K):
             wk = w[k]
-            total = 0.0
-            for j in range(x.shape[0]):
-                total += x[j] * wk[j]
-            z[i - lo, k] = total
+            a0 = b0 = 0.0
+            for j in range(d):
+                a0 += x[j] * wk[j]
+                b0 += y[j] * wk[j]
+            zx[k], zy[k] = a0, b0
+    for i in range(even, hi):
+        x = X[i]
+        for k in range(K):
+            wk = w[k]
+            a0 = 0.0
+            for j in range(d):
+                a0 += x[j] * wk[j]
+            z[i - lo, k] = a0
 
 
 def _dot_rows_k_f(X, w, lo, hi, z):
@@ -120,12 +148,21 @@ def _dot_rows_k_csr(X, w, lo, hi, z):
 
 
 def _add_rows_k_c(X, r, lo, hi, g):
-    for i in range(lo, hi):
+    # Four rows at once: one load and store of g for four products.
+    d = X.shape[1]
+    fours = hi - (hi - lo) % 4
+    for i in range(lo, fours, 4):
+        x0, x1, x2, x3 = X[i], X[i + 1], X[i + 2], X[i + 3]
+        for k in range(g.shape[0]):
+            r0, r1, r2, r3 = r[i - lo, k], r[i - lo + 1, k], r[i - lo + 2, k], r[i - lo + 3, k]
+            gk = g[k]
+            for j in range(d):
+                gk[j] += (x0[j] * r0 + x1[j] * r1) + (x2[j] * r2 + x3[j] * r3)
+    for i in range(fours, hi):
         x = X[i]
         for k in range(g.shape[0]):
-            rk = r[i - lo, k]
-            gk = g[k]
-            for j in range(x.shape[0]):
+            rk, gk = r[i - lo, k], g[k]
+            for j in range(d):
                 gk[j] += x[j] * rk
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -121,6 +122,11 @@ class DataCurvature:
     def diag(self) -> Array:
         """Return the diagonal, shape (p,)."""
         return self._map.diagonal(self._term.loss.diag_rows(self._curv, self._term.weights))
+
+    def rough_inverse(self, rows: float = 0.0, ridge: Array | None = None) -> Callable[[Array], Array] | None:
+        """Return v -> M^-1 v with M resembling the curvature plus diag(ridge), None where the model has none."""
+        make = getattr(self._map, "rough_inverse", None)
+        return make(self._term.loss.total(self._curv, self._term.weights), rows, ridge) if make else None
 
     def dense(self, rows: float = 1.0) -> Array:
         """Return the matrix, shape (p, p), or its estimate from a fraction of the rows."""

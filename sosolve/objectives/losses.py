@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
+from array_api_compat import array_namespace
+
 from ..kernels import kernels_for
 from ..protocols import Array
 
@@ -71,6 +73,11 @@ class Loss:
     def diag_rows(self, curv: Array, w: Array) -> Array:
         """Return the diagonal of the curvature of the rows, same shape as z."""
         return curv
+
+    def total(self, curv: Array, w: Array) -> Array:
+        """Return the curvature summed over the rows, shape (K, K)."""
+        xp = array_namespace(curv)
+        return xp.reshape(xp.sum(curv), (1, 1))
 
     def blocks(self, curv: Array, w: Array) -> Iterator[tuple[int, int, Array]]:
         """Yield (k, l, h): the (n,) weights of the block of the Hessian that couples outputs k <= l."""
@@ -147,6 +154,13 @@ class SoftmaxLoss(Loss):
     def diag_rows(self, curv: Array, w: Array) -> Array:
         """Return w P (1 - P), shape (n, K)."""
         return w[:, None] * (curv * (1.0 - curv))
+
+    def total(self, curv: Array, w: Array) -> Array:
+        """Return diag(sum w P) - P' diag(w) P, shape (K, K)."""
+        xp = array_namespace(curv)
+        weighted = w[:, None] * curv
+        sums = xp.sum(weighted, axis=0)
+        return sums[:, None] * xp.eye(self.n_outputs, dtype=curv.dtype) - xp.matrix_transpose(weighted) @ curv
 
     def blocks(self, curv: Array, w: Array) -> Iterator[tuple[int, int, Array]]:
         """Yield w P_k (1 - P_k) on the diagonal and -w P_k P_l off it: one sign each."""

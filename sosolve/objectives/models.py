@@ -11,9 +11,12 @@ from array_api_compat import array_namespace, device
 
 from ..kernels import kernels_for
 from ..protocols import Array, Counts
+from .rough import Kronecker, from_gram, from_variance
 
 #: Most rows in one block of the sample that estimates a curvature, and how many blocks there are at least.
 SAMPLE_BLOCK, MIN_BLOCKS = 64, 16
+#: Most columns for which a dense d x d matrix serves as a preconditioner.
+ROUGH_SIZE = 512
 
 
 class LinearModel:
@@ -32,6 +35,8 @@ class LinearModel:
     fit_intercept : bool, default=True
     mean, scale : Array of shape (d,), optional
         float64; 0 and 1 where None. Without an intercept the mean must be None.
+    variance : Array of shape (d,), optional
+        Mean square of the columns in the basis, where known: saves passes when only a rough diagonal is wanted.
 
     Attributes
     ----------
@@ -48,6 +53,7 @@ class LinearModel:
         fit_intercept: bool = True,
         mean: Array | None = None,
         scale: Array | None = None,
+        variance: Array | None = None,
     ):
         self.X, self.n_outputs, self.fit_intercept = X, n_outputs, fit_intercept
         self.n_rows, self.n_features = X.shape
@@ -57,6 +63,7 @@ class LinearModel:
         where = {"dtype": xp.float64, "device": device(data)}
         self.mean = xp.zeros(self.n_features, **where) if mean is None else mean
         self.scale = xp.ones(self.n_features, **where) if scale is None else scale
+        self.variance = variance
         self.size = n_outputs * (self.n_features + bool(fit_intercept))
         self.counts = Counts()
 
@@ -88,7 +95,7 @@ class LinearModel:
         top = xp.maximum(spread, ridge)
         unit = xp.where(top > 0.0, top, xp.ones_like(top))
         scale = xp.where(top > 0.0, unit * xp.sqrt((spread / unit) ** 2 + (ridge / unit) ** 2), unit)
-        return cls(X, n_outputs, fit_intercept, mean if fit_intercept else None, scale)
+        return cls(X, n_outputs, fit_intercept, mean if fit_intercept else None, scale, (spread / scale) ** 2)
 
     # ------------------------------------------------------------------ bases
 
@@ -207,6 +214,54 @@ class LinearModel:
         squares, totals = self.kernels.diagonal(self.X, h, self.mean, self.scale)
         return self._join(squares, totals)
 
+    def rough_inverse(self, S: Array, rows: float, ridge: Array | None) -> Kronecker | None:
+        """Return the inverse of S (x) G + diag(ridge), see `rough`.
+
+        Parameters
+        ----------
+        S : Array of shape (K, K)
+            Curvature of the loss summed over the rows.
+        rows : float
+            Fraction of the rows to estimate G from; 0 takes the variances of the columns alone.
+        ridge : Array of shape (p,) or None
+            Averaged over the outputs.
+
+        Returns
+        -------
+        Kronecker or None
+            None where the variances are unknown, or a dense G would be too large.
+        """
+        xp, K = self.xp, self.n_outputs
+        if self.variance is None or (rows > 0.0 and self.n_features > ROUGH_SIZE):
+            return None
+        none = xp.zeros(self.size, dtype=self.scale.dtype, device=device(self.scale))
+        mean_ridge = xp.sum(self._as_rows(none if ridge is None else ridge), axis=0) / K
+        if rows > 0.0:
+            sample = None if rows >= 1.0 else sample_blocks(self.n_rows, rows)
+            seen = self.n_rows if sample is None else sum(b - a for a, b in sample)
+            even = xp.ones(self.n_rows, dtype=self.scale.dtype, device=device(self.scale)) / seen
+            G, _ = self.kernels.gram(self.X, even, self.mean, self.scale, sample)
+            if self.fit_intercept:
+                G = xp.concat([G, xp.zeros((G.shape[0], 1), dtype=G.dtype, device=device(G))], axis=1)
+                last = xp.eye(G.shape[1], dtype=G.dtype, device=device(G))[-1:, :]
+                G = xp.concat([G, last], axis=0)
+            T, delta = from_gram(G, mean_ridge)
+        else:
+            one = xp.ones(1, dtype=self.scale.dtype, device=device(self.scale))
+            variance = xp.concat([self.variance, one]) if self.fit_intercept else self.variance
+            T, delta = from_variance(variance, mean_ridge)
+        return Kronecker(S, T, delta, self._as_rows, self._from_rows)
+
+    def _as_rows(self, theta: Array) -> Array:
+        """Return flat parameters as (K, d), or (K, d + 1) with the intercepts last."""
+        v, c = self._split(theta)
+        return self.xp.concat([v, c[:, None]], axis=1) if self.fit_intercept else v
+
+    def _from_rows(self, rows: Array) -> Array:
+        """Return the flat parameters of `_as_rows`."""
+        d = self.n_features
+        return self._join(rows[:, :d], rows[:, d]) if self.fit_intercept else self._join(rows, rows[:, 0])
+
 
 class LinearMap:
     """A `LinearModel` at one theta: z and the products with its Jacobian J (for a linear model the same anywhere)."""
@@ -233,6 +288,10 @@ class LinearMap:
     def diagonal(self, h: Array) -> Array:
         """Return the diagonal of J' H J, shape (p,), for H given by its diagonal rows."""
         return self.model.diagonal(h)
+
+    def rough_inverse(self, S: Array, rows: float, ridge: Array | None) -> Kronecker | None:
+        """Return a rough inverse of J' H J + diag(ridge), for S the sum of H over the rows."""
+        return self.model.rough_inverse(S, rows, ridge)
 
 
 def without_outliers(

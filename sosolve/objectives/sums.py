@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, reduce
 from operator import add
 
@@ -87,6 +87,18 @@ class SumCurvature:
     def diag(self) -> Array:
         """Return the sum of the diagonals, shape (p,)."""
         return reduce(add, (part.diag() for part in self._parts))
+
+    def rough_inverse(self, rows: float = 0.0, ridge: Array | None = None) -> Callable[[Array], Array] | None:
+        """Return v -> M^-1 v of the one part that has a rough inverse, the diagonals of the others added as a ridge.
+
+        None where more than one part has, or none.
+        """
+        rough = [part for part in self._parts if hasattr(part, "rough_inverse")]
+        if len(rough) != 1:
+            return None
+        diagonals = [part.diag() for part in self._parts if part is not rough[0]]
+        diagonals += [] if ridge is None else [ridge]
+        return rough[0].rough_inverse(rows, reduce(add, diagonals) if diagonals else None)
 
     def dense(self, rows: float = 1.0) -> Array:
         """Return the sum of the matrices, shape (p, p)."""

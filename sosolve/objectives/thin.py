@@ -46,7 +46,7 @@ class ThinModel(LinearModel):
         self.back = U[:, kept] / root
         L = np.ascontiguousarray(U[:, kept] * root)
         base = LinearModel.standardised(L, weights, strength, n_outputs, fit_intercept)
-        super().__init__(L, n_outputs, fit_intercept, base.mean if fit_intercept else None, base.scale)
+        super().__init__(L, n_outputs, fit_intercept, base.mean if fit_intercept else None, base.scale, base.variance)
         self.counts.n_passes += 1
 
     def _row_gram(self) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from ..history import Status
@@ -52,11 +52,16 @@ class CGState:
 
     Attributes
     ----------
+    kind : str
+        Kind of the preconditioner M.
     precond : callable or None
+        v -> M^-1 v.
     home : Array of shape (p,)
-        Where the preconditioner was built.
+        Where it was built.
+    cg : int
+        CG iterations of the previous step.
     grad_size : float
-        sqrt(g' M^-1 g) at the previous point, NaN at first or after M changed.
+        sqrt(g' M^-1 g) at the previous point, NaN at first.
     rtol : float
         The previous forcing term.
     radius : float
@@ -65,10 +70,12 @@ class CGState:
         Whether a trial step from this point was rejected although its predicted decrease was above rounding.
     """
 
+    kind: str
     precond: Preconditioner | None
     home: Array
-    grad_size: float
     rtol: float
+    cg: int = 0
+    grad_size: float = math.nan
     radius: float = math.inf
     contradicted: bool = False
 
@@ -79,25 +86,36 @@ class InexactNewton(Solver):
 
     Parameters
     ----------
-    preconditioner : {"jacobi", "cholesky", "none"}, default="jacobi"
-        "cholesky" factorises the curvature estimated from `sample_rows` of the data.
+    preconditioner : {"auto", "jacobi", "kronecker", "cholesky", "none"}, default="auto"
+        "jacobi" is the diagonal of the curvature; "cholesky" factorises the curvature estimated from `sample_rows`
+        of the data; "kronecker" is a product of two small matrices, for the outputs and for the columns. "auto" begins
+        with what costs no pass over the data, and changes to "cholesky" (up to `dense_size` parameters), "kronecker"
+        or "jacobi" (what the objective has, in this order) after a step of more than `switch_after` CG iterations.
     sample_rows : float, default=0.05
         Fraction of the data rows for "cholesky", in (0, 1].
     rtol_max : float, default=0.3
         Loosest forcing term (relative residual of CG), in (0, 1).
     max_cg : int, default=250
         CG iterations per step, >= 1.
+    switch_after : int, default=8
+        CG iterations in one step, >= 0, after which a better preconditioner is worth its price.
+    dense_size : int, default=512
+        Most parameters for which "auto" may factorise a p x p matrix, >= 0.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("grad", "mv")
-    preconditioner: str = "jacobi"
+    preconditioner: str = "auto"
     sample_rows: float = 0.05
     rtol_max: float = 0.3
     max_cg: int = 250
+    switch_after: int = 8
+    dense_size: int = 512
     _ranges: ClassVar[tuple[tuple[str, float, float], ...]] = (
         ("sample_rows", 1e-6, 1.0),
         ("rtol_max", 1e-12, 1.0),
         ("max_cg", 1, math.inf),
+        ("switch_after", 0, math.inf),
+        ("dense_size", 0, math.inf),
     )
 
     def check_settings(self) -> None:
@@ -116,20 +134,30 @@ class InexactNewton(Solver):
 
     def start(self, point: Point) -> CGState:
         """Return the state with a preconditioner built at the starting point."""
-        return CGState(self._precondition(point), point.theta, math.nan, self.rtol_max)
+        kind = "rough" if self.preconditioner == "auto" else self.preconditioner
+        return self._built(point, CGState(kind, None, point.theta, self.rtol_max))
 
-    def _precondition(self, point: Point) -> Preconditioner | None:
-        return make_preconditioner(self.preconditioner, point.curvature, self.sample_rows)
+    def _built(self, point: Point, state: CGState) -> CGState:
+        """Return the state with the preconditioner of its kind built at this point."""
+        precond = make_preconditioner(state.kind, point.curvature, self.sample_rows)
+        return replace(state, precond=precond, home=point.theta)
 
     def refreshed(self, point: Point, state: CGState) -> CGState:
-        """Return the state with the preconditioner rebuilt where the iterate has moved far from its home.
+        """Return the state with a preconditioner that fits this point.
 
-        Far: by more than a third of its length. Rebuilding "jacobi" costs one pass over the data.
+        The rough one follows every move, for it costs nothing, until a step was expensive. The others are rebuilt
+        where the last step was expensive and the iterate has moved by more than a third of its length since.
         """
-        moved, length = norm(point.theta - state.home), norm(point.theta)
-        if state.precond is None or moved <= 0.3 * length:
-            return state
-        return CGState(self._precondition(point), point.theta, math.nan, state.rtol, state.radius)
+        expensive = state.cg > self.switch_after
+        if state.kind == "rough":
+            if expensive:
+                has_dense = getattr(point.curvature, "dense", None) is not None
+                better = "cholesky" if has_dense and point.theta.shape[0] <= self.dense_size else "kronecker"
+                state = replace(state, kind=better)
+            return self._built(point, state)
+        if state.kind != "none" and expensive and norm(point.theta - state.home) > 0.3 * norm(point.theta):
+            return self._built(point, state)
+        return state
 
     def forcing(self, point: Point, state: CGState) -> tuple[float, float]:
         """Return sqrt(g' M^-1 g) and the forcing term.
@@ -182,7 +210,7 @@ class NewtonCG(InexactNewton):
         )
         if self.converged(point, -0.5 * solved.slope):
             return Step(point, state, False, Status.CONVERGED, **record)
-        state = CGState(state.precond, state.home, size, rtol)
+        state = replace(state, cg=solved.iterations, grad_size=size, rtol=rtol)
         return line_search_step(point, state, solved.step, solved.slope, **record)
 
 

@@ -52,11 +52,13 @@ class Cholesky:
 
 
 def make_preconditioner(kind: str, curvature: Curvature, rows: float) -> Preconditioner | None:
-    """Return the preconditioner of one of the kinds in `KINDS`, None for "none".
+    """Return the preconditioner of one kind, None for "none".
 
     Parameters
     ----------
-    kind : {"none", "jacobi", "cholesky"}
+    kind : {"none", "rough", "kronecker", "jacobi", "cholesky"}
+        "rough" is what the curvature offers without a pass over the data, "kronecker" what it offers from a sample
+        of the rows; both fall back to "jacobi".
     curvature : Curvature
     rows : float
         Fraction of the rows that "cholesky" samples, in (0, 1].
@@ -80,7 +82,12 @@ def make_preconditioner(kind: str, curvature: Curvature, rows: float) -> Precond
             L = cholesky(scaled + 1e-3 * (1.0 - rows) * xp.eye(H.shape[0], dtype=H.dtype))
             if L is not None:
                 return Cholesky(L, scale)
+    if kind in ("rough", "kronecker"):
+        make = getattr(curvature, "rough_inverse", None)
+        found = make(rows if kind == "kronecker" else 0.0) if make else None
+        if found is not None:
+            return found
     return Jacobi(curvature.diag())
 
 
-KINDS = ("none", "jacobi", "cholesky")
+KINDS = ("auto", "none", "jacobi", "kronecker", "cholesky")

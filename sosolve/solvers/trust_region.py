@@ -96,7 +96,7 @@ class TrustRegion(InexactNewton):
         """Return the state with the first radius."""
         radius = math.inf if self.radius0 is None else float(self.radius0)
         if self.subproblem == "dogleg":
-            return CGState(None, point.theta, math.nan, self.rtol_max, radius)
+            return CGState("none", None, point.theta, self.rtol_max, radius=radius)
         return replace(super().start(point), radius=radius)
 
     def step(self, point: Point, state: CGState) -> Step:
@@ -144,4 +144,4 @@ class TrustRegion(InexactNewton):
             max_iter=self.max_cg,
             level=self.level(point),
         )
-        return replace(state, grad_size=size, rtol=rtol), solved, math.nan
+        return replace(state, cg=solved.iterations, grad_size=size, rtol=rtol), solved, math.nan

@@ -61,9 +61,7 @@ def test_reported_counts_are_true(name, solver):
     assert result.history[-1].n_passes == result.counts.n_passes
 
 
-@pytest.mark.parametrize(
-    "solver", [NewtonCG(preconditioner="none"), TrustRegion(preconditioner="none")], ids=lambda s: s.name
-)
+@pytest.mark.parametrize("solver", [NewtonCG(), NewtonCG(preconditioner="none"), TrustRegion()], ids=lambda s: s.name)
 @pytest.mark.parametrize("name", ["dense", "three classes", "sparse"])
 def test_an_iteration_costs_cg_plus_one_passes(name, solver):
     """With the full step taken, an inexact Newton iteration costs its CG iterations and one fused pass."""
@@ -81,7 +79,7 @@ def test_an_iteration_costs_cg_plus_one_passes(name, solver):
 def test_jacobi_costs_one_pass_more_when_it_is_rebuilt():
     """The diagonal is one pass, for any number of outputs."""
     objective, model = counted("ten classes")
-    history = NewtonCG().minimize(objective, np.zeros(model.size)).history
+    history = NewtonCG(preconditioner="jacobi").minimize(objective, np.zeros(model.size)).history
     for before, after in pairwise(history):
         cost = after.n_passes - before.n_passes - after.inner_iterations - after.accepted
         assert cost in (0, 1) or (before.iteration == 0 and cost <= 2)
@@ -117,7 +115,7 @@ def test_a_rejected_step_costs_no_gradient_twice():
 
 def test_gap_is_bought_with_few_passes():
     """A regression check on fixed problems: 10 % above the passes counted here fails."""
-    budget = {"dense": 20, "unscaled": 11, "one-hot": 24, "ten classes": 56, "wide": 44}
+    budget = {"dense": 15, "unscaled": 10, "one-hot": 27, "ten classes": 44, "wide": 40}
     spent = {}
     for name in budget:
         objective, model = counted(name)
