@@ -30,11 +30,24 @@ class Found(NamedTuple):
     theta : ndarray of shape (p,)
     result : Result
         Of the joined runs; its theta holds all p parameters.
+    residual : ndarray of shape (n,)
+        At theta, weighted, not rescaled by a robust loss.
+    jac : ndarray of shape (n, number of free parameters)
     """
 
     problem: CurveProblem
     theta: np.ndarray
     result: Result
+    residual: np.ndarray
+    jac: np.ndarray
+
+
+class _End(NamedTuple):
+    """The last point of a run in scaled parameters, scaled back."""
+
+    theta: np.ndarray
+    raw_residual: np.ndarray
+    raw_jac: np.ndarray
 
 
 def search(problem: CurveProblem, theta: np.ndarray, solver: Solver, watcher: Watcher | None = None) -> Found:
@@ -62,7 +75,18 @@ def search(problem: CurveProblem, theta: np.ndarray, solver: Solver, watcher: Wa
         result = _by_residuals(problem, theta, solver, watcher)
     else:
         result = _by_gradients(problem, theta, solver, watcher)
-    return Found(problem, result.theta, result)
+    return Found(problem, result.theta, result, *_at_end(problem, result))
+
+
+def _at_end(problem: CurveProblem, result: Result) -> tuple[np.ndarray, np.ndarray]:
+    """Return residuals and Jacobian of the free parameters at the end, from the run's last point where it has them.
+
+    Differences of a fresh objective would take their steps from the final values alone, which may be 0 to rounding.
+    """
+    point = result.point
+    if point is None or point.theta.shape[0] != int(problem.free.sum()):  # stopped before the run in all parameters
+        point = problem.objective().at(problem.pack(result.theta))
+    return point.raw_residual, point.raw_jac
 
 
 def _by_residuals(problem: CurveProblem, theta: np.ndarray, solver: ResidualSolver, watcher) -> Result:
@@ -151,12 +175,14 @@ def _by_gradients(problem: CurveProblem, theta: np.ndarray, solver: Solver, watc
     _tell(watcher, scaled.full)
     with np.errstate(all="ignore"):
         result = solver.minimize(scaled.objective(), scaled.pack(theta), watcher)
-    back = unit**2
+    back, end = unit**2, result.point
+    rescaled = _End(end.theta, unit * end.raw_residual, unit * end.raw_jac * scale)  # type: ignore[union-attr]
     records = [
         replace(r, value=r.value * back, predicted=r.predicted * back, actual=r.actual * back) for r in result.history
     ]
     history = History(records, result.history.notes)
-    return replace(result, theta=scaled.full(result.theta), value=result.value * back, history=history)
+    value = result.value * back
+    return replace(result, theta=scaled.full(result.theta), value=value, history=history, point=rescaled)
 
 
 def _with_scale(problem: CurveProblem, theta: np.ndarray, solver: Solver) -> tuple[CurveProblem, np.ndarray]:

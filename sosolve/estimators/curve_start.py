@@ -85,7 +85,7 @@ def _guesses(problem: CurveProblem, known: np.ndarray) -> Iterator[np.ndarray]:
 
 def _is_good(problem: CurveProblem, candidates: list[np.ndarray]) -> bool:
     """Return whether a guess explains half of the variance: then no search is needed."""
-    level = problem.y - np.average(problem.y, weights=problem.root**2)
+    level = problem.y - np.average(problem.y, weights=(problem.root / problem.root.max()) ** 2)
     total = float(np.sum((problem.root * level) ** 2))
     return min(_sum_of_squares(problem, theta) for theta in candidates) <= 0.5 * total
 

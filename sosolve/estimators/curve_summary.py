@@ -151,13 +151,14 @@ def summarise(found: Found, start: np.ndarray, absolute_sigma: bool) -> FittedCu
     problem, theta = found.problem, found.theta
     bound = _bounds_reached(problem, theta)
     held = ~problem.free | np.array([bool(side) for side in bound])
-    raw, J = _at_optimum(problem, theta)
+    raw, J = found.residual, np.zeros((len(problem.y), len(theta)))
+    J[:, problem.free] = found.jac
     dof = problem.total - float((~held).sum())
     with np.errstate(all="ignore"):
         known = _covariance(problem, raw, J, held, dof, absolute_sigma)
     w = np.ones_like(raw) if problem.frequency is None or problem.loss == "linear" else problem.frequency
     level = problem.root * np.sqrt(w)
-    centre = np.average(problem.y, weights=level**2)
+    centre = np.average(problem.y, weights=(level / level.max()) ** 2)
     result = found.result
     result.point = result.state = None  # they hold the data
     result.value *= problem.unit**2
@@ -187,14 +188,6 @@ def _noise(problem: CurveProblem, theta: np.ndarray, raw: np.ndarray, dof: float
     if absolute_sigma:
         return 1.0
     return float(raw @ raw) / dof * problem.unit**2 if dof > 0 else float("nan")
-
-
-def _at_optimum(problem: CurveProblem, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the residuals (n,) and the Jacobian with respect to all parameters (n, p), zero for fixed ones."""
-    point = problem.objective().at(problem.pack(theta))
-    J = np.zeros((len(problem.y), len(theta)))
-    J[:, problem.free] = point.raw_jac
-    return point.raw_residual, J
 
 
 def _bounds_reached(problem: CurveProblem, theta: np.ndarray) -> tuple[str, ...]:
