@@ -114,6 +114,8 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
             return theta0, "the logarithms of the class frequencies"
         solver, _ = choose(sample.terms[0].model.n_rows, d, problem.model.n_outputs, False)
         found = dataclasses.replace(solver, tol=1e-2, max_iter=20).minimize(sample, theta0)
+        if found.status is Status.INTERRUPTED:
+            raise KeyboardInterrupt  # there is no iterate on all rows that could be kept
         return found.theta, f"{found.n_iter} iterations on {share:.0%} of the rows"
 
     def _outputs(self, classes: np.ndarray) -> OneRowEach:

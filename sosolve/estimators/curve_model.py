@@ -283,7 +283,9 @@ def check_output(model: CallableModel, X: np.ndarray, theta: np.ndarray) -> None
         If it has another shape than (n,).
     """
     n = X.shape[0]
-    found, at = model.value(X, theta), f"at {point_in_words(model.names, theta)}"
+    with np.errstate(all="ignore"):
+        found = model.value(X, theta)
+    at = f"at {point_in_words(model.names, theta)}"
     who, wanted = f"the model {_name_of(model.function)}", f"expected real numbers of shape ({n},), one for each point"
     if found.dtype == object and found.ndim == 0 and found.item() is None:
         raise TypeError(f"{who} returned None {at}; {wanted}: does it lack a return statement?")

@@ -192,8 +192,8 @@ def _check_inside(
 def _numbers(values, what: str) -> np.ndarray:
     try:
         found = np.asarray(values)
-        if found.dtype.kind not in "biuf":
-            found = np.asarray([None]) if found.dtype.kind in "cSU" else found.astype(np.float64)
-        return found.astype(np.float64)
+        if found.dtype.kind in "biufO":
+            return found.astype(np.float64)
     except (TypeError, ValueError):
-        raise TypeError(f"received {what}={values!r}; expected real numbers: pass floats") from None
+        pass
+    raise TypeError(f"received {what}={values!r}; expected real numbers: pass floats")

@@ -1,0 +1,153 @@
+"""Intervals: Wald's, profiles against direct refits, the bootstrap, bands, and how often they cover."""
+
+import numpy as np
+import pytest
+import scipy.optimize
+import scipy.stats
+
+from sosolve import NonlinearLeastSquares
+from sosolve.curves import parse
+
+X = np.linspace(0.0, 4.0, 25)[:, None]
+TEXT = "a*exp(-b*x) + c"
+Y = parse(TEXT, 1).value(X, [3.0, 0.9, 1.0]) + 0.1 * np.random.default_rng(5).standard_normal(25)
+
+
+def test_wald_is_t_times_the_error():
+    """With t of the degrees of freedom; the normal quantile with absolute sigma."""
+    est = NonlinearLeastSquares(TEXT).fit(X, Y)
+    t = scipy.stats.t.ppf(0.95, 22)
+    for name, (low, high) in est.conf_int(0.9).items():
+        assert (high - low) / 2.0 == pytest.approx(t * est.stderr_[name])
+        assert (high + low) / 2.0 == pytest.approx(est.params_[name])
+    est = NonlinearLeastSquares(TEXT, absolute_sigma=True).fit(X, Y, sigma=np.full(25, 0.1))
+    low, high = est.conf_int(0.9)["b"]
+    assert (high - low) / 2.0 == pytest.approx(scipy.stats.norm.ppf(0.95) * est.stderr_["b"])
+
+
+@pytest.mark.parametrize(
+    ("absolute", "sigma"),
+    [(False, None), (False, np.linspace(5.0, 20.0, 25)), (True, np.full(25, 0.1)), (True, np.linspace(0.05, 0.2, 25))],
+)
+@pytest.mark.parametrize("name", ["a", "b", "c"])
+def test_profile_agrees_with_a_direct_refit(name, absolute, sigma):
+    """At each end the sum of squares of a refit with SciPy, the parameter held, has risen by t^2 s^2: to 1e-6."""
+    formula, level, root = parse(TEXT, 1), 0.95, 1.0 if sigma is None else 1.0 / sigma
+    est = NonlinearLeastSquares(TEXT, absolute_sigma=absolute).fit(X, Y, sigma=sigma)
+    j = est.param_names_.index(name)
+    t = scipy.stats.norm.ppf(0.975) if absolute else scipy.stats.t.ppf(0.975, est.dof_)
+    level = est.rss_ + t**2 * (1.0 if absolute else est.rss_ / est.dof_)
+
+    def rss(value):
+        def r(rest):
+            return root * (formula.value(X, np.insert(rest, j, value)) - Y)
+
+        start = np.delete(est.theta_, j)
+        return 2.0 * scipy.optimize.least_squares(r, start, xtol=1e-15, ftol=1e-15, gtol=1e-15).cost
+
+    error = est.stderr_[name]
+    for end, side in zip(est.conf_int(0.95, "profile", X, Y, sigma=sigma)[name], (-1.0, 1.0), strict=True):
+        direct = scipy.optimize.brentq(
+            lambda v: rss(v) - level, est.theta_[j], est.theta_[j] + side * 6.0 * error, xtol=1e-12
+        )
+        assert end == pytest.approx(direct, rel=1e-6)
+
+
+def test_profile_of_a_straight_line_is_wald():
+    """Without curvature both agree, with weights too."""
+    w = np.random.default_rng(0).integers(1, 4, 25).astype(float)
+    est = NonlinearLeastSquares("a + b*x").fit(X, Y, sample_weight=w)
+    profile = est.conf_int(0.9, "profile", X, Y, sample_weight=w)
+    for name, ends in est.conf_int(0.9).items():
+        np.testing.assert_allclose(profile[name], ends, rtol=1e-7)
+
+
+def test_profile_ends():
+    """One parameter; a bound; a side that never ends; a fixed parameter."""
+    one = NonlinearLeastSquares("exp(-b*x)").fit(X, Y / 4.0)
+    low, high = one.conf_int(method="profile", X=X, y=Y / 4.0)["b"]
+    assert low < one.params_["b"] < high
+    bounded = NonlinearLeastSquares(TEXT, bounds={"b": (0.88, 5.0)}, fixed={"c": 1.0}).fit(X, Y)
+    ends = bounded.conf_int(method="profile", X=X, y=Y)
+    assert ends["b"][0] == 0.88
+    assert ends["c"] == (1.0, 1.0)
+    # a step between two points: its place is known, its steepness has no upper end
+    x = np.arange(10.0)[:, None]
+    y = (x[:, 0] > 4.5) + 0.02 * np.random.default_rng(0).standard_normal(10)
+    step = NonlinearLeastSquares("expit(k*(x - 4.5))", p0=[5.0], bounds={"k": (0.0, 50.0)}).fit(x, y)
+    assert step.conf_int(method="profile", X=x, y=y)["k"][1] == 50.0
+
+
+def test_bootstrap():
+    """Its intervals are near Wald's, the same for the same seed, with threads too, and with a robust loss."""
+    est = NonlinearLeastSquares(TEXT, random_state=0).fit(X, Y)
+    first = est.conf_int(method="bootstrap", X=X, y=Y, n_resamples=200)
+    assert first == est.conf_int(method="bootstrap", X=X, y=Y, n_resamples=200, n_jobs=2)
+    for name, (low, high) in est.conf_int().items():
+        width = high - low
+        assert abs(first[name][0] - low) < 0.35 * width
+        assert abs(first[name][1] - high) < 0.35 * width
+    robust = NonlinearLeastSquares(TEXT, loss="huber", random_state=0).fit(X, Y)
+    assert robust.conf_int(method="bootstrap", X=X, y=Y, n_resamples=30)["b"][0] < robust.params_["b"]
+
+
+def test_data_and_methods_are_checked():
+    """Data are needed, must be those of the fit; levels and methods have names."""
+    est = NonlinearLeastSquares(TEXT).fit(X, Y)
+    with pytest.raises(ValueError, match=r"method='profile' without data.*X=X, y=y"):
+        est.conf_int(method="profile")
+    with pytest.raises(ValueError, match=r"the fit had .*expected the data of the fit"):
+        est.conf_int(method="profile", X=X, y=Y + 1.0)
+    with pytest.raises(ValueError, match="method='exact'"):
+        est.conf_int(method="exact")
+    with pytest.raises(ValueError, match="level=95"):
+        est.conf_int(95)
+    with pytest.raises(ValueError, match="n_resamples=3"):
+        est.conf_int(method="bootstrap", X=X, y=Y, n_resamples=3)
+    with pytest.raises(ValueError, match="kind='both'"):
+        est.predict_interval(X, kind="both")
+    robust = NonlinearLeastSquares(TEXT, loss="huber").fit(X, Y)
+    with pytest.raises(ValueError, match="profile needs the sum of squares"):
+        robust.conf_int(method="profile", X=X, y=Y)
+
+
+def test_bands():
+    """The error of the curve is sqrt(j' C j); a prediction adds the noise; sigma of new rows counts."""
+    est = NonlinearLeastSquares(TEXT).fit(X, Y)
+    J = parse(TEXT, 1).jacobian(X, est.theta_)
+    value, error = est.predict(X, return_std=True)
+    np.testing.assert_allclose(value, est.predict(X))
+    np.testing.assert_allclose(error, np.sqrt(np.einsum("ij,jk,ik->i", J, est.covariance_, J)))
+    t = scipy.stats.t.ppf(0.975, 22)
+    low, high = est.predict_interval(X)
+    np.testing.assert_allclose((high - low) / 2.0, t * error)
+    low, high = est.predict_interval(X, kind="prediction")
+    np.testing.assert_allclose((high - low) / 2.0, t * np.sqrt(error**2 + est.rss_ / 22))
+    weighted = NonlinearLeastSquares(TEXT).fit(X, Y, sigma=np.full(25, 2.0))
+    with pytest.raises(ValueError, match="sigma=None for a prediction after a fit with sigma"):
+        weighted.predict_interval(X, kind="prediction")
+    again = weighted.predict_interval(X, kind="prediction", sigma=2.0)
+    np.testing.assert_allclose(again, (low, high), rtol=1e-7)
+    f = NonlinearLeastSquares(lambda x, a, b, c: a * np.exp(-b * x) + c, p0=[1, 1, 1]).fit(X, Y)
+    np.testing.assert_allclose(f.predict(X, return_std=True)[1], error, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_coverage():
+    """Over 400 simulated sets, 95 % intervals of parameters, curve and observations cover 92 to 98 %."""
+    rng = np.random.default_rng(11)
+    formula, theta = parse(TEXT, 1), np.array([3.0, 0.9, 1.0])
+    clean, point = formula.value(X, theta), np.array([[1.3]])
+    there = formula.value(point, theta)[0]
+    inside = []
+    for _ in range(400):
+        est = NonlinearLeastSquares(TEXT, p0=theta).fit(X, clean + 0.1 * rng.standard_normal(25))
+        ends = np.array(list(est.conf_int().values()))
+        low, high = est.predict_interval(point)
+        lowest, highest = est.predict_interval(point, kind="prediction")
+        new = there + 0.1 * rng.standard_normal()
+        inside.append(
+            [*(ends[:, 0] < theta) & (theta < ends[:, 1]), low[0] < there < high[0], lowest[0] < new < highest[0]]
+        )
+    covered = np.mean(inside, axis=0)
+    assert (np.abs(covered - 0.95) <= 0.03).all(), covered
