@@ -53,6 +53,7 @@ for label, clf in fits.items():
 top.set(yscale="log", ylabel="relative gap", title="Small steps first: what a first radius of 0.001 costs")
 middle.set(yscale="log", ylabel="radius")
 bottom.set(ylabel="CG iterations", xlabel="iteration")
+bottom.xaxis.get_major_locator().set_params(integer=True)
 top.legend(frameon=False)
 for ax in (top, middle, bottom):
     ax.grid(True, linewidth=0.5, alpha=0.4)
@@ -60,8 +61,8 @@ for ax in (top, middle, bottom):
 # %%
 # Filled markers first: every step is as long as its region allows, the radius doubles almost each time, and the gap
 # hardly moves. Then the region is large enough, the markers open and Newton's method takes over. The last iteration
-# only confirms the Newton decrement and moves nothing. The price is ten more iterations but few more passes over the
-# data: conjugate gradients that meet the boundary end after one product.
+# only confirms the Newton decrement and moves nothing. The price is several iterations but few passes over the data:
+# conjugate gradients that meet the boundary of a small region end after one product.
 
 parser = argparse.ArgumentParser(description="Draw the history of a trust region with two first radii.")
 default = Path(sys.argv[0]).resolve().parent / "output"
