@@ -26,6 +26,8 @@ from .watch import Watch
 UNBOUNDED = (-np.inf, np.inf)
 #: Keywords of the fit itself; any other one goes to `least_squares`.
 OWN = frozenset({"ftol", "xtol", "gtol", "maxfev", "max_nfev", "factor", "epsfcn", "col_deriv"})
+#: Tests of a model that works in float32.
+LOW_FTOL, LOW_XTOL = 1e-7, 1e-5
 #: Where the caller gives no tolerances: those of `sosolve.LevenbergMarquardt`.
 TIGHT = {"ftol": 1e-15, "xtol": 1e-12, "gtol": 1e-12}
 
@@ -260,6 +262,8 @@ def _fitted(f, jac, data: CurveData, theta: np.ndarray, box: dict, method: str, 
     limit = kwargs.get("max_nfev", kwargs.get("maxfev")) or math.inf
     solver = _solver(method, box, limit, kwargs)
     watch = Watch(lambda: objective.n_residuals, limit)
+    if low:  # the rounding of float32 hides smaller reductions
+        watch.ftol, watch.xtol = LOW_FTOL, LOW_XTOL
     found = run(solver, objective, theta, watch)
     lower, upper = (box["lower"], box["upper"]) if box else (-math.inf, math.inf)
     outcome = packed(found, watch, objective, lower, upper, None)

@@ -420,6 +420,8 @@ def packed(
     held = ((mask < 0) & (grad > 0.0)) | ((mask > 0) & (grad < 0.0))
     optimality = float(np.abs(np.where(held, 0.0, grad)).max(initial=0.0))
     status, reason = _code(found, watch, optimality, gtol)
+    if reason == "stalled" and found.status is Status.STALLED and objective.output == "low":
+        status, reason = CODES["ftol"], "ftol"  # the rounding level of float32
     return OptimizeResult(
         x=theta.copy(),
         cost=point.value,

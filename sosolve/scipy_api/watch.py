@@ -66,6 +66,10 @@ class Watch:
         Relative reduction of the objective, relative length of a step, at which to end at once; 0 is off.
     loose : str
         Which of the two ended the run.
+    every : bool
+        Whether the callback hears of iterations that did not move too.
+    path : list or None
+        Takes the parameters after each iteration.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class Watch:
         self.verbose, self.best, self.iterations = verbose, None, 0
         self.exhausted = self.stopped = False
         self.loose = ""
+        self.every, self.path = False, None
         self.ftol = self.xtol = 0.0
 
     def is_loose_enough(self, record: Record, point: Any) -> bool:
@@ -97,7 +102,9 @@ class Watch:
             self.best = point
         if self.verbose:
             sys.stdout.write(f"{self.iterations:6d} {record.value:14.6e} {record.grad_norm:12.3e}\n")
-        if self.callback is not None and (record.accepted or self.iterations == 1):
+        if self.path is not None:
+            self.path.append(point.theta)
+        if self.callback is not None and (record.accepted or self.iterations == 1 or self.every):
             state = OptimizeResult(x=point.theta, nit=self.iterations, **self.describe(record, point))
             try:
                 self.stopped = self.callback(state) is True
