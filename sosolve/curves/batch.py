@@ -16,7 +16,7 @@ from .forms import CurveForm
 from .formula import Formula, parse
 
 #: A task of the pool has at most so many fits, and about so many points: some milliseconds.
-FITS_PER_TASK, POINTS_PER_TASK = 256, 20_000
+FITS_PER_TASK, POINTS_PER_TASK = 1024, 50_000
 
 
 def fit_curves(
@@ -31,9 +31,9 @@ def fit_curves(
     lengths=None,
     absolute_sigma: bool = False,
     max_iter: int = 100,
-    ftol: float = 1e-12,
+    ftol: float = 1e-14,
     xtol: float = 1e-10,
-    gtol: float = 1e-10,
+    gtol: float = 1e-11,
     progress: bool = False,
     covariance: bool = True,
     jac: Callable | None = None,
@@ -64,7 +64,7 @@ def fit_curves(
         Whether sigma has the units of y, or is known up to a factor only, as in SciPy.
     max_iter : int, default 100
         Steps tried per fit.
-    ftol, xtol, gtol : float, default 1e-12, 1e-10, 1e-10
+    ftol, xtol, gtol : float, default 1e-14, 1e-10, 1e-11
         See `FitStatus`; 0 turns a test off.
     progress : bool, default False
         Show a bar on the standard error stream.
@@ -230,7 +230,7 @@ def predict(result: CurvesResult, x) -> np.ndarray:
     x, (m, p) = real("x", x), result.params.shape
     formula = result.model if isinstance(result.model, Formula) else None
     d = len(formula.predictors) if formula is not None else _predictors_of(result)
-    own = x.ndim == (2 if d == 1 else 3) and len(x) == m and not (x.ndim == 2 and x.shape[1] == 1 and m != len(x))
+    own = x.ndim == (2 if d == 1 else 3) and len(x) == m
     if (not own and x.shape[1:] not in ((), (d,))) or (x.shape[1:] == () and d > 1):
         raise ValueError(
             f"Received x of shape {x.shape} for {m} fits. Expected (n,) or (n, {d}), or ({m}, n) or ({m}, n, {d}). "

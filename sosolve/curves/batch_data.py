@@ -82,7 +82,7 @@ class Table:
         if spread is None or spread.ndim < 2:
             self._shared_s = frozen(np.broadcast_to(1.0 if spread is None else to_s(spread), (self.n,)))
         self._lengths = None if lengths is None else check_lengths(lengths, self.m, self.n)
-        self.weighted = spread is not None and bool(spread.ndim)
+        self.weighted = spread is not None
 
     def chunk(self, lo: int, hi: int):
         """Return (x, y, s, at, count): flat arrays, where in them fits lo .. hi - 1 begin, and their lengths."""
@@ -110,6 +110,8 @@ class Ragged:
         self.m = len(y)
         self._y = [real("y", row) for row in y]
         self._x = [real("x", row) for row in x] if isinstance(x, list | tuple) else []
+        if spread is not None and not isinstance(spread, list | tuple):
+            spread = [np.full(len(row), spread) for row in y]
         self._spread = None if spread is None else [real("sigma or weights", row) for row in spread]
         self.d = self._x[0].shape[1] if self._x and self._x[0].ndim == 2 else 1
         for name, rows in (("x", self._x), ("sigma or weights", self._spread)):

@@ -157,7 +157,8 @@ def minimise(model, settings, points, v, m, B):
         return BAD_START, np.nan, 0, 1
     if model.box:
         hold_outward(v, m)
-    mu, nu, by_qr, n_iter, n_passes = MU_0, 2.0, False, 0, 1
+    mu, nu, least, n_iter, n_passes = MU_0, 2.0, 1.0, 0, 1
+    by_qr = least == 0.0  # not so far; a literal False would have `step` compiled twice
     status = stationary(settings, points, v, m, cost)
     while status == MAX_ITER and n_iter < settings.max_iter:
         n_iter += 1
@@ -167,7 +168,7 @@ def minimise(model, settings, points, v, m, B):
         predicted, actual = predicted_reduction(v, m, mu), cost - trial_cost
         length, size = scaled_norms(v)
         level = predicted <= 4.0 * EPS * cost and abs(actual) <= 1e-12 * cost  # F is rounded: trust the slope
-        success = trial_cost < np.inf and (predicted > 0.0 and actual > ACCEPT * predicted or level and nu == 2.0)
+        success = trial_cost < np.inf and ((predicted > 0.0 and actual > ACCEPT * predicted) or (level and nu == 2.0))
         small = predicted <= settings.ftol * cost and abs(actual) <= settings.ftol * cost and (success or nu == 2.0)
         near = success and length <= settings.xtol * size
         full = mu < 1.0  # a step that damping has shortened proves nothing
