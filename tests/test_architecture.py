@@ -21,6 +21,7 @@ NEVER = {
     "curves": r"sosolve\.(?!curves|kernels)|sklearn|dask",
     "inference.py": r"sosolve\.(?!protocols|history|linalg)|sklearn|numba|dask",
     "plotting.py": r"sosolve\.(?!protocols|history)|sklearn|numba|dask",
+    "plotting_curves.py": r"sosolve\.(?!protocols|history)|sklearn|numba|dask",
     "testing.py": r"sosolve\.estimators|sklearn|numba|dask",
     "estimators": r"numba|cupy|dask",
 }
