@@ -128,7 +128,7 @@ def main():
         f"All but the last row start from the same guess, read off the data. {rounds} interleaved rounds. Other",
         "processes were running on the machine, so that the least time says more than the median. `curve_fit` runs at",
         "its default tolerances (1.5e-8), `fit_curves` at its own, tighter ones, and with the covariance of each fit,",
-        "as curve_fit. Not counted is compiling, once per machine: about 20 s for the solver, 1 s for each new formula.",
+        "as curve_fit. Compiling is not counted: once per machine about 20 s for the solver, 1 s for each new formula.",
         "A fit is at the optimum when its sum of squares exceeds the least found by any row by less than 1e-9 of it.",
         "",
         *table(*measure(rounds)),
