@@ -17,9 +17,10 @@ from ..linalg import pivoted_qr
 from ..objectives.residual_jacobians import ResidualLeastSquares
 from ..solvers import Dogleg, LevenbergMarquardt
 from . import checks
+from .compiled import compiled_fit, is_ready
 from .curve_data import CurveData, curve_data
 from .failures import FitError
-from .formulas import formula_model
+from .formulas import formula_model, formula_of
 from .residuals import choose_differences, least_squares, packed, run
 from .watch import Watch
 
@@ -99,6 +100,11 @@ def curve_fit(
     FitError
         A RuntimeError, where the fit failed; its `result` holds the best point.
 
+    Notes
+    -----
+    Once `fit_curves` has run in this process, a formula without bounds and keywords goes through its compiled solver,
+    the same minimum to about ten digits; what that leaves in doubt is fitted by `sosolve.LevenbergMarquardt`.
+
     Examples
     --------
     >>> import numpy as np
@@ -112,10 +118,15 @@ def curve_fit(
         raise ValueError("'args' is not a supported keyword argument: bind further arguments with functools.partial")
     data = curve_data(xdata, ydata, sigma, check_finite, nan_policy)
     if type(f) is not types.FunctionType and (isinstance(f, str) or hasattr(f, "value_and_jacobian")):
-        f, jac, data, size = formula_model(f, data)
+        formula, data = formula_of(f, data)
+        theta, box = _start(f, p0, bounds, formula.size)
+        if not (kwargs or box or full_output or method) and is_ready():
+            found = compiled_fit(formula, data, theta, absolute_sigma)
+            if found is not None:
+                return found
+        f, jac = formula_model(formula)
     else:
-        size = None
-    theta, box = _start(f, p0, bounds, size)
+        theta, box = _start(f, p0, bounds, None)
     if method is None:
         method = "trf" if box else "lm"
     checks.one_of("method", method, checks.METHODS)

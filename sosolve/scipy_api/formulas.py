@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,8 @@ import numpy as np
 from .curve_data import CurveData, real_array
 
 
-def formula_model(f: Any, data: CurveData) -> tuple[Callable, Callable, CurveData, int]:
-    """Return the model f(x, *p), its Jacobian, data whose x they take, and the number of parameters.
+def formula_of(f: Any, data: CurveData) -> tuple[Any, CurveData]:
+    """Return the formula, and the data with x of shape (m,) or (m, k).
 
     Parameters
     ----------
@@ -24,8 +25,6 @@ def formula_model(f: Any, data: CurveData) -> tuple[Callable, Callable, CurveDat
     ValueError
         If the text is no formula, or x has other columns.
     """
-    from ..curves import parse
-
     x = data.x
     names = list(x) if isinstance(x, Mapping) else list(x.columns) if hasattr(x, "columns") else None
     if names is not None:
@@ -36,7 +35,19 @@ def formula_model(f: Any, data: CurveData) -> tuple[Callable, Callable, CurveDat
         x = np.asarray(x, dtype=np.float64)
         predictors = 1 if x.ndim == 1 else x.shape[0]
         x = x if x.ndim == 1 else x.T
-    formula = parse(f, predictors) if isinstance(f, str) else f
+    return (parsed(f, predictors) if isinstance(f, str) else f), data._replace(x=x)
+
+
+@lru_cache(maxsize=256)
+def parsed(text: str, predictors: Any) -> Any:
+    """Return the formula of a text over named predictors, or a number of them."""
+    from ..curves import parse
+
+    return parse(text, predictors)
+
+
+def formula_model(formula: Any) -> tuple[Callable, Callable]:
+    """Return the model f(x, *p) and its Jacobian, which shares the evaluation of f at the same p."""
     known: dict[str, Any] = {}
 
     def value(x: np.ndarray, *p: float) -> np.ndarray:
@@ -46,4 +57,4 @@ def formula_model(f: Any, data: CurveData) -> tuple[Callable, Callable, CurveDat
     def jac(x: np.ndarray, *p: float) -> np.ndarray:
         return known["jac"] if known.get("p") == p else formula.jacobian(x, p)
 
-    return value, jac, data._replace(x=x), formula.size
+    return value, jac
