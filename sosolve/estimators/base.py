@@ -216,6 +216,35 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
         with advised(ADVICE):
             super()._validate_params()
 
+    def set_params(self, **params):
+        """Set parameters by name; `solver__name=value` reaches the settings of the solver, given by name or not.
+
+        Parameters
+        ----------
+        **params
+            Names and values.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a name is not a parameter, or the solver has no settings to reach ("auto").
+        """
+        nested = [name for name in params if name.startswith("solver__")]
+        solver = params.get("solver", self.solver)
+        if nested and isinstance(solver, str):
+            known = SOLVERS.get(solver.replace("l-bfgs", "lbfgs"))
+            if known is None:
+                raise ValueError(
+                    f"received {nested[0]} for solver={solver!r}, which has no settings of its own; expected one of "
+                    f"{', '.join(SOLVERS)} or an instance: set solver to one of these as well"
+                )
+            params = {**params, "solver": known()}
+        return super().set_params(**params)
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True

@@ -16,6 +16,8 @@ from .curve_problem import CurveProblem
 
 #: Rows that a search looks at, candidates it tries, and how many of the best it polishes for how many iterations.
 MAX_ROWS, MAX_TRIALS, POLISHED, POLISH_ITERATIONS = 200, 2500, 6, 25
+#: Rounds of changing one parameter after the other.
+ROUNDS = 2
 #: Candidates for a function of the user's, which may be slow.
 CALLABLE_TRIALS = 300
 
@@ -99,30 +101,28 @@ def _sum_of_squares(problem: CurveProblem, theta: np.ndarray) -> float:
 
 def _searched(problem: CurveProblem, known: np.ndarray) -> list[np.ndarray]:
     """Return the best of many candidates for the parameters that are neither known nor solved for."""
-    solved = problem.linear()
-    fill = _solver_of_linear_part(problem)
-    search = np.isnan(known) & problem.free & ~solved
+    search = np.isnan(known) & problem.free & ~problem.linear()
     base = np.where(np.isnan(known), 1.0, known)
+    fill = _solver_of_linear_part(problem, base)
     axes = [_axis(problem, j) for j in np.flatnonzero(search)]
     limit = CALLABLE_TRIALS if isinstance(problem.model, CallableModel) else MAX_TRIALS
 
     def score(values: np.ndarray) -> tuple[float, np.ndarray]:
         theta = base.copy()
         theta[search] = values
-        theta = fill(_clipped(problem, theta))
-        return _sum_of_squares(problem, theta) if np.isfinite(theta).all() else np.inf, theta
+        return fill(_clipped(problem, theta))
 
     trials = [(*score(values), values) for values in _combinations(axes, limit)]
     trials.sort(key=lambda trial: trial[0])
-    trials = [_descended(score, trial, axes) for trial in trials[:3]] + trials[1:POLISHED]
-    return [theta for value, theta, _ in trials if value < np.inf]
+    trials = [_descended(score, trial, axes) for trial in trials[:POLISHED]]
+    return [fill(theta, complete=True)[1] for value, theta, _ in trials if value < np.inf]
 
 
 def _descended(score: Callable, trial: tuple, axes: list[np.ndarray]) -> tuple:
-    """Return the best trial from changing one parameter after the other along its axis, once around."""
+    """Return the best trial from changing one parameter after the other along its axis, as often as that helps."""
     if len(axes) < 3 or not trial[0] < np.inf:
         return trial
-    for k, axis in enumerate(axes):
+    for k, axis in [*enumerate(axes)] * ROUNDS:
         for value in axis[:: max(1, len(axis) // 24)]:
             values = trial[2].copy()
             values[k] = value
@@ -132,14 +132,23 @@ def _descended(score: Callable, trial: tuple, axes: list[np.ndarray]) -> tuple:
     return trial
 
 
-def _solver_of_linear_part(problem: CurveProblem) -> Callable[[np.ndarray], np.ndarray]:
-    """Return theta -> theta with the free linear parameters solved for, clipped to their bounds."""
-    if not problem.linear().any():
-        return lambda theta: theta
+def _solver_of_linear_part(problem: CurveProblem, base: np.ndarray) -> Callable:
+    """Return theta -> (sum of squares with the best linear parameters within their bounds, theta).
 
-    def fill(theta: np.ndarray) -> np.ndarray:
-        projected = replace(problem, base=theta).projected()
-        return _clipped(problem, projected.full(projected.start(theta)))
+    With `complete`, or with bounds on linear parameters, the theta returned has these parameters in it.
+    """
+    if not problem.linear().any():
+        return lambda theta, complete=False: (_sum_of_squares(problem, theta), theta)
+    projected = replace(problem, base=base).projected()
+    bounded = not problem.splits()
+
+    def fill(theta: np.ndarray, complete: bool = False) -> tuple[float, np.ndarray]:
+        alpha = projected.start(theta)
+        if complete or bounded:
+            theta = _clipped(problem, projected.full(alpha))
+        if bounded:
+            return (_sum_of_squares(problem, theta) if np.isfinite(theta).all() else np.inf), theta
+        return 2.0 * projected.objective.at(alpha).value, theta
 
     return fill
 

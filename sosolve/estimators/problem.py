@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse
+from sklearn.utils import assert_all_finite
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
@@ -18,6 +19,9 @@ from ..objectives.thin import ThinModel, pays
 from ..protocols import Point
 from .auto import START_CLASS
 
+#: Entries of X from which a pass for the check of NaN and inf is saved.
+FINITE_LATER = 1_000_000
+
 if TYPE_CHECKING:
     from .base import LinearClassifier
 
@@ -26,14 +30,28 @@ class Problem:
     """The data of one fit, checked, and the objective in the standardised basis."""
 
     def __init__(self, estimator: LinearClassifier, X, y, sample_weight, C: float):
+        # For large unweighted data the pass that standardises the columns finds NaN and inf on its way.
+        found_later = (
+            isinstance(X, np.ndarray)
+            and X.ndim == 2
+            and X.shape[0] >= X.shape[1]
+            and X.size >= FINITE_LATER
+            and sample_weight is None
+            and estimator.class_weight is None
+        )
         X, y = validate_data(
-            estimator, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], accept_large_sparse=True
+            estimator,
+            X,
+            y,
+            accept_sparse="csr",
+            dtype=[np.float64, np.float32],
+            accept_large_sparse=True,
+            ensure_all_finite=not found_later,
         )
         if scipy.sparse.issparse(X):
             check_csr(X)
-        check_classification_targets(y)
         self.X, self.name = X, type(estimator).__name__
-        self.classes, self.codes = np.unique(y, return_inverse=True)
+        self.classes, self.codes = classes_and_codes(y)
         if len(self.classes) < 2:
             raise ValueError(
                 f"{self.name} received y with one class only, {self.classes[0]}; it needs samples of at least 2 "
@@ -46,6 +64,8 @@ class Problem:
         loss = self.outputs.loss
         make = ThinModel if pays(X, self.alpha) else LinearModel.standardised
         self.model = make(X, self.weights, self.alpha, loss.n_outputs, bool(estimator.fit_intercept))
+        if found_later and not (np.isfinite(self.model.mean).all() and np.isfinite(self.model.variance).all()):
+            assert_all_finite(X, estimator_name=self.name, input_name="X")
         data = DataTerm(self.model, loss, self.outputs.encode(self.codes), self.weights)
         self.objective = Sum([data, L2(self.model.strengths(self.alpha))])
 
@@ -97,7 +117,10 @@ class Problem:
 
     def sample(self, share: float) -> Sum | None:
         """Return the objective of a share of the rows in the same basis, None where a class is too rare for it."""
-        rows = np.concatenate([np.arange(a, b) for a, b in sample_blocks(self.X.shape[0], share)])
+        blocks = sample_blocks(self.X.shape[0], share)
+        if blocks is None:
+            return None
+        rows = np.concatenate([np.arange(a, b) for a, b in blocks])
         weights = self.weights if len(self.weights) == 1 else self.weights[rows]
         weights = np.broadcast_to(weights, rows.shape)
         counted = np.bincount(self.codes[rows], weights > 0.0, len(self.classes))
@@ -124,6 +147,23 @@ class Problem:
             return False
         smallest = self.weights[self.weights > 0.0].min()
         return point.value < math.log(2.0) * smallest
+
+
+def classes_and_codes(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sorted classes and the index of each label among them, without sorting the labels.
+
+    Raises
+    ------
+    ValueError
+        If the labels are no classes, continuous numbers for instance.
+    """
+    if y.dtype.kind not in "biu":  # whole numbers and booleans are always classes
+        check_classification_targets(y)
+        return np.unique(y, return_inverse=True)
+    classes = np.unique(y)
+    if len(classes) == 2:
+        return classes, (y == classes[1]).astype(np.intp)
+    return classes, np.searchsorted(classes, y)
 
 
 def check_csr(X) -> None:

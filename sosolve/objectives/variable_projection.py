@@ -105,10 +105,13 @@ class _Projection:
         self.residual = b
         if q == 0:
             return
-        Q, R, self.perm = scipy.linalg.qr(A / self.scale, mode="economic", pivoting=True, check_finite=False)
-        pivots = np.abs(np.diagonal(R))
+        # LAPACK itself: SciPy's wrappers cost more than the work for a curve of 100 points
+        packed, perm, tau, _, _ = scipy.linalg.lapack.dgeqp3(A / self.scale)
+        k, self.perm = min(m, q), perm - 1
+        pivots = np.abs(np.diagonal(packed))
         rank = int(np.count_nonzero(pivots > max(m, q) * EPS * pivots[0])) if pivots[0] > 0.0 else 0
-        self.Q, self.R = Q[:, :rank], R[:rank]
+        self.R = np.triu(packed[:rank])
+        self.Q = scipy.linalg.lapack.dorgqr(packed[:, :k], tau)[0][:, :rank]
         self._solve(A, b)
 
     def _solve(self, A: np.ndarray, b: np.ndarray) -> None:
@@ -116,7 +119,7 @@ class _Projection:
         for _ in range(2):
             part = self.Q.T @ self.residual
             if self.R.shape[0] == self.R.shape[1]:
-                z = scipy.linalg.solve_triangular(self.R, part, check_finite=False)
+                z = scipy.linalg.lapack.dtrtrs(self.R, part)[0] if part.shape[0] else part
             else:
                 z = np.linalg.lstsq(self.R, part, rcond=None)[0]
             self.beta[self.perm] -= z / self.scale[self.perm]
