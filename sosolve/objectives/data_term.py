@@ -126,7 +126,8 @@ class DataCurvature:
     def rough_inverse(self, rows: float = 0.0, ridge: Array | None = None) -> Callable[[Array], Array] | None:
         """Return v -> M^-1 v with M resembling the curvature plus diag(ridge), None where the model has none."""
         make = getattr(self._map, "rough_inverse", None)
-        return make(self._term.loss.total(self._curv, self._term.weights), rows, ridge) if make else None
+        weights = self._term.weights
+        return make(self._term.loss.total(self._curv, weights), weights, rows, ridge) if make else None
 
     def dense(self, rows: float = 1.0) -> Array:
         """Return the matrix, shape (p, p), or its estimate from a fraction of the rows."""

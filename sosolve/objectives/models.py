@@ -15,6 +15,8 @@ from .rough import Kronecker, from_gram, from_variance
 
 #: Most rows in one block of the sample that estimates a curvature, and how many blocks there are at least.
 SAMPLE_BLOCK, MIN_BLOCKS = 64, 16
+#: Rows up to which a sample is all of them.
+SAMPLE_ALL = 2000
 #: Most columns for which a dense d x d matrix serves as a preconditioner.
 ROUGH_SIZE = 512
 
@@ -184,12 +186,12 @@ class LinearModel:
             each stratum, scaled so that sum(h) is kept.
         """
         xp, K = self.xp, self.n_outputs
-        sample = None if rows >= 1.0 else sample_blocks(self.n_rows, rows)
+        sample = sample_blocks(self.n_rows, rows)
         tiles: list[list[Any]] = [[None] * K for _ in range(K)]
         edges: dict[tuple[int, int], Array] = {}
         corners: dict[tuple[int, int], Array] = {}
         for k, other, h in blocks:
-            self.counts.n_passes += rows >= 1.0
+            self.counts.n_passes += sample is None
             G, g = self.kernels.gram(self.X, h, self.mean, self.scale, sample)
             total = xp.sum(h)
             if sample is not None:
@@ -214,13 +216,15 @@ class LinearModel:
         squares, totals = self.kernels.diagonal(self.X, h, self.mean, self.scale)
         return self._join(squares, totals)
 
-    def rough_inverse(self, S: Array, rows: float, ridge: Array | None) -> Kronecker | None:
+    def rough_inverse(self, S: Array, weights: Array, rows: float, ridge: Array | None) -> Kronecker | None:
         """Return the inverse of S (x) G + diag(ridge), see `rough`.
 
         Parameters
         ----------
         S : Array of shape (K, K)
             Curvature of the loss summed over the rows.
+        weights : Array of shape (n,) or (1,)
+            Sum to 1 over the rows.
         rows : float
             Fraction of the rows to estimate G from; 0 takes the variances of the columns alone.
         ridge : Array of shape (p,) or None
@@ -229,18 +233,20 @@ class LinearModel:
         Returns
         -------
         Kronecker or None
-            None where the variances are unknown, or a dense G would be too large.
+            None where the variances are unknown, a dense G would be too large, or there is one output (then the matrix
+            itself is no dearer).
         """
         xp, K = self.xp, self.n_outputs
-        if self.variance is None or (rows > 0.0 and self.n_features > ROUGH_SIZE):
+        if self.variance is None or (rows > 0.0 and (K == 1 or self.n_features > ROUGH_SIZE)):
             return None
         none = xp.zeros(self.size, dtype=self.scale.dtype, device=device(self.scale))
         mean_ridge = xp.sum(self._as_rows(none if ridge is None else ridge), axis=0) / K
         if rows > 0.0:
-            sample = None if rows >= 1.0 else sample_blocks(self.n_rows, rows)
-            seen = self.n_rows if sample is None else sum(b - a for a, b in sample)
-            even = xp.ones(self.n_rows, dtype=self.scale.dtype, device=device(self.scale)) / seen
-            G, _ = self.kernels.gram(self.X, even, self.mean, self.scale, sample)
+            s = xp.broadcast_to(weights, (self.n_rows,))
+            sample = sample_blocks(self.n_rows, rows)
+            G, _ = self.kernels.gram(self.X, s, self.mean, self.scale, sample)
+            if sample is not None:
+                G = G / max(sum(float(xp.sum(s[a:b])) for a, b in sample), 1e-300)
             if self.fit_intercept:
                 G = xp.concat([G, xp.zeros((G.shape[0], 1), dtype=G.dtype, device=device(G))], axis=1)
                 last = xp.eye(G.shape[1], dtype=G.dtype, device=device(G))[-1:, :]
@@ -289,9 +295,9 @@ class LinearMap:
         """Return the diagonal of J' H J, shape (p,), for H given by its diagonal rows."""
         return self.model.diagonal(h)
 
-    def rough_inverse(self, S: Array, rows: float, ridge: Array | None) -> Kronecker | None:
+    def rough_inverse(self, S: Array, weights: Array, rows: float, ridge: Array | None) -> Kronecker | None:
         """Return a rough inverse of J' H J + diag(ridge), for S the sum of H over the rows."""
-        return self.model.rough_inverse(S, rows, ridge)
+        return self.model.rough_inverse(S, weights, rows, ridge)
 
 
 def without_outliers(
@@ -331,7 +337,7 @@ def without_outliers(
     return mean, spread
 
 
-def sample_blocks(n: int, fraction: float, seed: int = 0) -> list[tuple[int, int]]:
+def sample_blocks(n: int, fraction: float, seed: int = 0) -> list[tuple[int, int]] | None:
     """Return row ranges that cover about `fraction` of n rows, one at random in each of equally long strata.
 
     Spread over the rows because files come sorted; random within a stratum because they come periodic.
@@ -345,9 +351,12 @@ def sample_blocks(n: int, fraction: float, seed: int = 0) -> list[tuple[int, int
 
     Returns
     -------
-    list of (start, stop)
-        In increasing order, disjoint.
+    list of (start, stop) or None
+        In increasing order, disjoint. None for all rows: where the fraction is 1, or n so small that a sample would
+        save nothing.
     """
+    if fraction >= 1.0 or n <= SAMPLE_ALL:
+        return None
     size = min(SAMPLE_BLOCK, max(1, int(fraction * n) // MIN_BLOCKS))
     total = -(-n // size)
     count = min(total, max(1, round(fraction * total)))

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from ..protocols import Array
 from .models import LinearModel
 
-#: Most rows for which the n x n algebra, O(n^2 d) once, is cheaper than passes over X.
-THIN_ROWS = 1500
+#: Most rows for which the n x n algebra, O(n^2 d) once, is cheaper than passes over X, and fewest columns for which
+#: it is worth the trouble.
+THIN_ROWS, THIN_COLUMNS = 1500, 500
 #: Largest ratio of column spreads for which the small columns survive in X X' (its rounding is eps times the square).
 THIN_SPREAD = 1e5
 
@@ -35,7 +35,7 @@ class ThinModel(LinearModel):
     fit_intercept : bool
     """
 
-    def __init__(self, X: Any, weights: np.ndarray, strength: float, n_outputs: int, fit_intercept: bool):
+    def __init__(self, X: Any, weights: Any, strength: float, n_outputs: int, fit_intercept: bool):
         n, d = X.shape
         self.data = X
         spread = np.broadcast_to(weights, (n,))
@@ -44,7 +44,7 @@ class ThinModel(LinearModel):
         kept = values > max(values[-1], 0.0) * n * np.finfo(np.float64).eps
         root = np.sqrt(values[kept])
         self.back = U[:, kept] / root
-        L = np.ascontiguousarray(U[:, kept] * root)
+        L: Any = np.ascontiguousarray(U[:, kept] * root)
         base = LinearModel.standardised(L, weights, strength, n_outputs, fit_intercept)
         super().__init__(L, n_outputs, fit_intercept, base.mean if fit_intercept else None, base.scale, base.variance)
         self.counts.n_passes += 1
@@ -63,19 +63,19 @@ class ThinModel(LinearModel):
             G += block @ block.T
         return G
 
-    def coefficients(self, theta: Array) -> tuple[Array, Array]:
+    def coefficients(self, theta: Any) -> tuple[Any, Any]:
         """Return (coef, intercept) in the user's units, shapes (K, d) and (K,); reads X once."""
         u, b = super().coefficients(theta)
         a = u @ self.back.T
         coef = np.asarray((self.data.T @ a.T).T) - a.sum(axis=1)[:, None] * self.centre
         return coef, b - coef @ self.centre
 
-    def theta(self, coef: Array, intercept: Array) -> Array:
+    def theta(self, coef: Any, intercept: Any) -> Any:
         """Return the parameters of the projection of the coefficients on the row space of X."""
         centred = np.asarray(self.data @ coef.T) - coef @ self.centre
         return super().theta(centred.T @ self.back, intercept + coef @ self.centre)
 
-    def _raw(self, theta: Array) -> tuple[Array, Array]:
+    def _raw(self, theta: Any) -> tuple[Any, Any]:
         u, b = super().coefficients(theta)
         return (u[0, :], b[0]) if self.n_outputs == 1 else (u, b)
 
@@ -83,9 +83,11 @@ class ThinModel(LinearModel):
 def pays(X: Any, strength: float) -> bool:
     """Return whether the n x n algebra is right and cheaper for this X: n < d, a ridge, columns of similar units."""
     n, d = X.shape
-    if not (n < d and n <= THIN_ROWS and strength > 0.0):
+    if not (n < d and n <= THIN_ROWS and d >= THIN_COLUMNS and strength > 0.0):
         return False
-    tops = abs(X).max(axis=0)
-    tops = np.asarray(tops.toarray() if scipy.sparse.issparse(tops) else tops).ravel()
+    highest, lowest = X.max(axis=0), X.min(axis=0)
+    if scipy.sparse.issparse(X):
+        highest, lowest = highest.toarray().ravel(), lowest.toarray().ravel()
+    tops = np.maximum(highest, -lowest)
     used = tops[tops > 0.0]
     return bool(len(used)) and float(used.max()) < THIN_SPREAD * float(used.min()) and float(used.max()) < 1e100

@@ -89,8 +89,8 @@ class InexactNewton(Solver):
     preconditioner : {"auto", "jacobi", "kronecker", "cholesky", "none"}, default="auto"
         "jacobi" is the diagonal of the curvature; "cholesky" factorises the curvature estimated from `sample_rows`
         of the data; "kronecker" is a product of two small matrices, for the outputs and for the columns. "auto" begins
-        with what costs no pass over the data, and changes to "cholesky" (up to `dense_size` parameters), "kronecker"
-        or "jacobi" (what the objective has, in this order) after a step of more than `switch_after` CG iterations.
+        with what costs no pass over the data, and changes to "kronecker" (several outputs), "cholesky" (up to
+        `dense_size` parameters) or "jacobi" after a step of more than `switch_after` CG iterations.
     sample_rows : float, default=0.05
         Fraction of the data rows for "cholesky", in (0, 1].
     rtol_max : float, default=0.3
@@ -139,7 +139,8 @@ class InexactNewton(Solver):
 
     def _built(self, point: Point, state: CGState) -> CGState:
         """Return the state with the preconditioner of its kind built at this point."""
-        precond = make_preconditioner(state.kind, point.curvature, self.sample_rows)
+        size = point.theta.shape[0]
+        precond = make_preconditioner(state.kind, point.curvature, self.sample_rows, size, self.dense_size)
         return replace(state, precond=precond, home=point.theta)
 
     def refreshed(self, point: Point, state: CGState) -> CGState:
@@ -151,9 +152,7 @@ class InexactNewton(Solver):
         expensive = state.cg > self.switch_after
         if state.kind == "rough":
             if expensive:
-                has_dense = getattr(point.curvature, "dense", None) is not None
-                better = "cholesky" if has_dense and point.theta.shape[0] <= self.dense_size else "kronecker"
-                state = replace(state, kind=better)
+                state = replace(state, kind="strong")
             return self._built(point, state)
         if state.kind != "none" and expensive and norm(point.theta - state.home) > 0.3 * norm(point.theta):
             return self._built(point, state)

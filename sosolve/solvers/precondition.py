@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 from array_api_compat import array_namespace
 
@@ -51,43 +53,55 @@ class Cholesky:
         return self._scale * cholesky_solve(self._L, self._scale * v)
 
 
-def make_preconditioner(kind: str, curvature: Curvature, rows: float) -> Preconditioner | None:
+def make_preconditioner(
+    kind: str, curvature: Curvature, rows: float, size: int = 0, dense_size: float = math.inf
+) -> Preconditioner | None:
     """Return the preconditioner of one kind, None for "none".
 
     Parameters
     ----------
-    kind : {"none", "rough", "kronecker", "jacobi", "cholesky"}
-        "rough" is what the curvature offers without a pass over the data, "kronecker" what it offers from a sample
-        of the rows; both fall back to "jacobi".
+    kind : {"none", "rough", "kronecker", "strong", "jacobi", "cholesky"}
+        "rough" is what the curvature offers without a pass over the data, "kronecker" what it offers from a sample of
+        the rows; "strong" is "kronecker" where there is one, else "cholesky" up to `dense_size` parameters.
+        Whatever cannot be had falls back to "jacobi".
     curvature : Curvature
     rows : float
-        Fraction of the rows that "cholesky" samples, in (0, 1].
+        Fraction of the rows to sample, in (0, 1].
+    size : int, default=0
+        p, the number of parameters.
+    dense_size : float, default=inf
+        Most parameters for which "strong" may factorise a p x p matrix.
 
     Returns
     -------
     callable or None
-        "cholesky" falls back to "jacobi" where the sampled matrix has no usable factor.
     """
     if kind == "none":
         return None
-    if kind == "cholesky":
-        H = curvature.dense(rows)
-        xp = array_namespace(H)
-        diagonal = xp.linalg.diagonal(H)
-        if float(xp.min(diagonal)) > 0.0 and bool(xp.all(xp.isfinite(diagonal))):
-            scale = 1.0 / xp.sqrt(diagonal)
-            scaled = H * scale[:, None] * scale[None, :]
-            # 1e-3: directions that the sample misses keep a thousandth of their own diagonal, so that M^-1 never
-            # blows noise up by more than that.
-            L = cholesky(scaled + 1e-3 * (1.0 - rows) * xp.eye(H.shape[0], dtype=H.dtype))
-            if L is not None:
-                return Cholesky(L, scale)
-    if kind in ("rough", "kronecker"):
+    if kind in ("rough", "kronecker", "strong"):
         make = getattr(curvature, "rough_inverse", None)
-        found = make(rows if kind == "kronecker" else 0.0) if make else None
+        found: Any = make(0.0 if kind == "rough" else rows) if make else None
+        if found is not None:
+            return found
+    if kind == "cholesky" or (kind == "strong" and size <= dense_size and getattr(curvature, "dense", None)):
+        found = _sampled_cholesky(curvature.dense(rows), rows)
         if found is not None:
             return found
     return Jacobi(curvature.diag())
+
+
+def _sampled_cholesky(H: Array, rows: float) -> Cholesky | None:
+    """Return the preconditioner from a sampled matrix, None where it has no safe factor."""
+    xp = array_namespace(H)
+    diagonal = xp.linalg.diagonal(H)
+    if not (float(xp.min(diagonal)) > 0.0 and bool(xp.all(xp.isfinite(diagonal)))):
+        return None
+    scale = 1.0 / xp.sqrt(diagonal)
+    scaled = H * scale[:, None] * scale[None, :]
+    # 1e-3: directions that the sample misses keep a thousandth of their own diagonal, so that M^-1 never blows noise
+    # up by more than that.
+    L = cholesky(scaled + 1e-3 * (1.0 - rows) * xp.eye(H.shape[0], dtype=H.dtype))
+    return None if L is None else Cholesky(L, scale)
 
 
 KINDS = ("auto", "none", "jacobi", "kronecker", "cholesky")

@@ -267,6 +267,14 @@ def test_grid_search_over_solvers_and_their_settings():
     assert search.best_score_ > 0.9
     search = GridSearchCV(LogisticRegression(solver=TrustRegion()), {"solver__radius0": [0.1, 10.0]}, cv=3).fit(X, y)
     assert search.best_estimator_.solver.radius0 in (0.1, 10.0)
+    named = LogisticRegression(solver="trust-region").set_params(solver__radius0=2.0, C=3.0)
+    assert (named.solver.radius0, named.C) == (2.0, 3.0)
+    both = LogisticRegression().set_params(solver="lbfgs", solver__memory=5)
+    assert both.solver.memory == 5
+    with pytest.raises(ValueError, match="received solver__radius0 for solver='auto', which has no settings"):
+        LogisticRegression().set_params(solver__radius0=2.0)
+    with pytest.raises(ValueError, match=r"received the setting 'radius' for TrustRegion.*radius0"):
+        LogisticRegression(solver="trust-region").set_params(solver__radius=2.0)
     assert clone(LogisticRegression(solver=LBFGS(memory=3))).solver.memory == 3
 
 
@@ -612,6 +620,19 @@ def test_bad_data(X, y, weights, message):
         LogisticRegression().fit(X, y, sample_weight=weights)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("intercept", [True, False])
+def test_bad_values_in_large_data(value, weighted, intercept):
+    """The check that large data get on the way to the basis finds what the small ones' finds."""
+    X = np.random.default_rng(0).standard_normal((60_000, 20))
+    X[41_234, 7] = value
+    y = np.arange(60_000) % 2
+    weights = np.ones(60_000) if weighted else None
+    with pytest.raises(ValueError, match="Input X contains (NaN|infinity)"):
+        LogisticRegression(fit_intercept=intercept).fit(X, y, sample_weight=weights)
+
+
 def test_wrong_number_of_features_at_predict():
     """The message ends with what to do."""
     clf = LogisticRegression().fit(*REAL["iris"])
@@ -663,6 +684,5 @@ def test_many_classes():
     X = rng.standard_normal((600, 5))
     clf = LogisticRegression().fit(X, np.arange(600) % 100)
     assert clf.coef_.shape == (100, 5)
-    with pytest.warns(UserWarning, match="unique classes"):
-        distinct = LogisticRegression().fit(X[:40], np.arange(40))
+    distinct = LogisticRegression().fit(X[:40], np.arange(40))
     assert distinct.result_.converged

@@ -11,8 +11,8 @@ from sosolve.objectives.thin import ThinModel, pays
 from sosolve.testing import check_model
 
 RNG = np.random.default_rng(0)
-WIDE = RNG.standard_normal((30, 200)) + 3.0
-SPARSE = sp.random(40, 300, density=0.05, format="csr", random_state=0)
+WIDE = RNG.standard_normal((30, 600)) + 3.0
+SPARSE = sp.random(40, 700, density=0.05, format="csr", random_state=0)
 
 
 def both(monkeypatch, estimator, X, y, weights=None):
@@ -33,7 +33,7 @@ def test_same_optimum(monkeypatch, solver, X, K, intercept):
     """Coefficients and intercepts agree with those found in d variables."""
     y = np.arange(X.shape[0]) % K
     weights = np.random.default_rng(1).integers(0, 3, X.shape[0]).astype(float)
-    tol = 1e-7 if "bfgs" in solver else 1e-8
+    tol = 1e-6 if "bfgs" in solver else 1e-8
     estimator = LogisticRegression(solver=solver, tol=tol, max_iter=5000, fit_intercept=intercept)
     thin, plain = both(monkeypatch, estimator, X, y, weights)
     np.testing.assert_allclose(thin[0], plain[0], atol=20 * tol)
@@ -67,7 +67,8 @@ def test_model_conformance():
         (WIDE, 0.1, True),
         (WIDE, 0.0, False),
         (WIDE.T, 0.1, False),
-        (WIDE * np.geomspace(1e-6, 1e6, 200), 0.1, False),
+        (WIDE[:, :100], 0.1, False),
+        (WIDE * np.geomspace(1e-6, 1e6, 600), 0.1, False),
         (np.zeros((3, 5)), 0.1, False),
         (SPARSE, 0.1, True),
     ],
