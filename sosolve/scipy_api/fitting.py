@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import types
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,12 +17,14 @@ from ..solvers import Dogleg, LevenbergMarquardt
 from . import checks
 from .compiled import compiled_fit, is_ready
 from .curve_data import CurveData, curve_data
+from .curve_start import UNBOUNDED, check_lm, first_residuals, start_and_box
 from .failures import FitError
 from .formulas import formula_model, formula_of
-from .residuals import choose_differences, least_squares, packed, run
+from .outcome import packed
+from .residual_checks import choose_differences
+from .residuals import least_squares, run
 from .watch import Watch
 
-UNBOUNDED = (-np.inf, np.inf)
 #: Keywords of the fit itself; any other one goes to `least_squares`.
 OWN = frozenset({"ftol", "xtol", "gtol", "maxfev", "max_nfev", "factor", "epsfcn", "col_deriv"})
 #: Tests of a model that works in float32.
@@ -119,19 +119,19 @@ def curve_fit(
     data = curve_data(xdata, ydata, sigma, check_finite, nan_policy)
     if type(f) is not types.FunctionType and (isinstance(f, str) or hasattr(f, "value_and_jacobian")):
         formula, data = formula_of(f, data)
-        theta, box = _start(f, p0, bounds, formula.size)
+        theta, box = start_and_box(f, p0, bounds, formula.size)
         if not (kwargs or box or full_output or method) and is_ready():
             found = compiled_fit(formula, data, theta, absolute_sigma)
             if found is not None:
                 return found
         f, jac = formula_model(formula)
     else:
-        theta, box = _start(f, p0, bounds, None)
+        theta, box = start_and_box(f, p0, bounds, None)
     if method is None:
         method = "trf" if box else "lm"
     checks.one_of("method", method, checks.METHODS)
     if method == "lm":
-        _check_lm(box, theta.shape[0], data.y.size)
+        check_lm(box, theta.shape[0], data.y.size)
     if kwargs.keys() <= OWN:
         fit = _fitted
     else:
@@ -151,104 +151,9 @@ def curve_fit(
     return outcome.x, pcov
 
 
-def _start(f: Any, p0: Any, bounds: Any, size: int | None) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return the start, shape (p,), and the box as keywords, empty where nothing is bounded."""
-    theta = None if p0 is None else checks.start_vector(p0, "p0")
-    if theta is None:
-        size = _number_of_parameters(f) if size is None else size
-    elif size not in (None, theta.shape[0]):
-        raise ValueError(f"`p0` has {theta.shape[0]} numbers; the formula has {size} parameters: pass one for each")
-    if bounds is UNBOUNDED:
-        return np.ones(size) if theta is None else theta, {}
-    lower, upper = checks.as_bounds(bounds, size if theta is None else theta.shape[0])
-    if theta is None:
-        theta = _feasible(lower, upper)
-    checks.check_inside(theta, lower, upper)
-    bounded = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
-    return theta, {"lower": lower, "upper": upper} if bounded else {}
-
-
-def _number_of_parameters(f: Any) -> int:
-    """Return the number of positional parameters of f after x.
-
-    Raises
-    ------
-    ValueError
-        If there is none, or the signature does not say.
-    """
-    if type(f) is types.FunctionType:
-        count = f.__code__.co_argcount - 1
-    else:
-        try:
-            kinds = [p.kind for p in inspect.signature(f).parameters.values()]
-        except (TypeError, ValueError):
-            kinds = []
-        count = sum(kind in (kind.POSITIONAL_ONLY, kind.POSITIONAL_OR_KEYWORD) for kind in kinds) - 1
-    if count < 1:
-        raise ValueError(
-            "Unable to determine number of fit parameters: received a function without named parameters after x; "
-            "expected f(x, a, b, ...): name them, or pass p0"
-        )
-    return count
-
-
-def _feasible(lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
-    """Return the middle of each pair of bounds, 1 inside of a single one, 1 where there is none."""
-    low, high = np.isfinite(lower), np.isfinite(upper)
-    with np.errstate(invalid="ignore"):
-        return np.where(
-            low & high, 0.5 * lower + 0.5 * upper, np.where(low, lower + 1.0, np.where(high, upper - 1.0, 1.0))
-        )
-
-
-def _check_lm(box: dict, size: int, points: int) -> None:
-    if box:
-        raise ValueError(
-            "Method 'lm' only works for unconstrained problems: received bounds; use 'trf' or 'dogbox' instead"
-        )
-    if points != 1 and size > points:
-        raise TypeError(
-            f"The number of func parameters={size} must not exceed the number of data points={points}: add points, "
-            "fix parameters, or use method='trf'"
-        )
-
-
-def _first_values(f: Callable, data: CurveData, theta: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Return the residuals at the start, shape (m,), and whether f works in low precision, after a look at it.
-
-    Raises
-    ------
-    TypeError
-        If f returns None.
-    ValueError
-        If its values are complex, no numbers, not finite, or of a shape that does not go with y.
-    """
-    with np.errstate(all="ignore"):
-        values = f(data.x, *theta)
-        if values is None:
-            raise TypeError("`f` returned None; expected an array of values: add a return statement")
-        values = np.asarray(values)
-        if values.dtype.kind not in "biuf":
-            raise ValueError(f"`f` must return real numbers: received dtype {values.dtype}; return an array of float64")
-        if values.ndim > 1 or (values.size != 1 and data.y.size != 1 and values.size != data.y.size):
-            raise ValueError(
-                f"`f` must return one value for each y: received shape {values.shape}, expected {data.y.shape}; "
-                "flatten what it returns, or look for a mix-up of rows and columns in x"
-            )
-        low = values.dtype in (np.float32, np.float16)
-        r = np.atleast_1d(data.whitened(values.astype(np.float64) - data.y if low else values - data.y))
-    if not np.isfinite(r.sum()) and not np.isfinite(r).all():
-        bad = np.flatnonzero(~np.isfinite(r))
-        raise ValueError(
-            f"Residuals are not finite in the initial point: received {r[bad[0]]} for point {bad[0]}, {bad.size} of "
-            f"{r.size} in all, at p0 = {theta.tolist()}; start where the model exists"
-        )
-    return r, low
-
-
 def _fitted(f, jac, data: CurveData, theta: np.ndarray, box: dict, method: str, kwargs: dict) -> OptimizeResult:
     """Return the outcome of a fit with the solver's own tests."""
-    r, low = _first_values(f, data, theta)
+    r, low = first_residuals(f, data, theta)
     x, y, whitened = data.x, data.y, data.whitened
     plain = data.weights is None and data.factor is None
 
@@ -299,7 +204,7 @@ def _solver(method: str, box: dict, limit: float, kwargs: dict):
 
 def _by_least_squares(f, jac, data: CurveData, theta, box: dict, method: str, kwargs: dict) -> OptimizeResult:
     """Return the outcome of `least_squares` with the caller's further arguments."""
-    _first_values(f, data, theta)
+    first_residuals(f, data, theta)
     kwargs = dict(kwargs)
     kwargs.setdefault("max_nfev", kwargs.pop("maxfev", None))
     settings = {**TIGHT, **{name: value for name, value in kwargs.items() if name not in ("epsfcn", "col_deriv")}}

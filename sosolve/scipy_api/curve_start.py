@@ -1,0 +1,111 @@
+"""Where a curve fit starts: the parameters, their bounds, and the first look at what the model returns."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import checks
+from .curve_data import CurveData
+
+#: The default of `bounds`.
+UNBOUNDED = (-np.inf, np.inf)
+
+
+def start_and_box(f: Any, p0: Any, bounds: Any, size: int | None) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the start, shape (p,), and the box as keywords, empty where nothing is bounded."""
+    theta = None if p0 is None else checks.start_vector(p0, "p0")
+    if theta is None:
+        size = _number_of_parameters(f) if size is None else size
+    elif size not in (None, theta.shape[0]):
+        raise ValueError(f"`p0` has {theta.shape[0]} numbers; the formula has {size} parameters: pass one for each")
+    if bounds is UNBOUNDED:
+        return np.ones(size) if theta is None else theta, {}
+    lower, upper = checks.as_bounds(bounds, size if theta is None else theta.shape[0])
+    if theta is None:
+        theta = _feasible(lower, upper)
+    checks.check_inside(theta, lower, upper)
+    bounded = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
+    return theta, {"lower": lower, "upper": upper} if bounded else {}
+
+
+def _number_of_parameters(f: Any) -> int:
+    """Return the number of positional parameters of f after x.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or the signature does not say.
+    """
+    if type(f) is types.FunctionType:
+        count = f.__code__.co_argcount - 1
+    else:
+        try:
+            kinds = [p.kind for p in inspect.signature(f).parameters.values()]
+        except (TypeError, ValueError):
+            kinds = []
+        count = sum(kind in (kind.POSITIONAL_ONLY, kind.POSITIONAL_OR_KEYWORD) for kind in kinds) - 1
+    if count < 1:
+        raise ValueError(
+            "Unable to determine number of fit parameters: received a function without named parameters after x; "
+            "expected f(x, a, b, ...): name them, or pass p0"
+        )
+    return count
+
+
+def _feasible(lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
+    """Return the middle of each pair of bounds, 1 inside of a single one, 1 where there is none."""
+    low, high = np.isfinite(lower), np.isfinite(upper)
+    with np.errstate(invalid="ignore"):
+        return np.where(
+            low & high, 0.5 * lower + 0.5 * upper, np.where(low, lower + 1.0, np.where(high, upper - 1.0, 1.0))
+        )
+
+
+def check_lm(box: dict, size: int, points: int) -> None:
+    if box:
+        raise ValueError(
+            "Method 'lm' only works for unconstrained problems: received bounds; use 'trf' or 'dogbox' instead"
+        )
+    if points != 1 and size > points:
+        raise TypeError(
+            f"The number of func parameters={size} must not exceed the number of data points={points}: add points, "
+            "fix parameters, or use method='trf'"
+        )
+
+
+def first_residuals(f: Callable, data: CurveData, theta: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Return the residuals at the start, shape (m,), and whether f works in low precision, after a look at it.
+
+    Raises
+    ------
+    TypeError
+        If f returns None.
+    ValueError
+        If its values are complex, no numbers, not finite, or of a shape that does not go with y.
+    """
+    with np.errstate(all="ignore"):
+        values = f(data.x, *theta)
+        if values is None:
+            raise TypeError("`f` returned None; expected an array of values: add a return statement")
+        values = np.asarray(values)
+        if values.dtype.kind not in "biuf":
+            raise ValueError(f"`f` must return real numbers: received dtype {values.dtype}; return an array of float64")
+        if values.ndim > 1 or (values.size != 1 and data.y.size != 1 and values.size != data.y.size):
+            raise ValueError(
+                f"`f` must return one value for each y: received shape {values.shape}, expected {data.y.shape}; "
+                "flatten what it returns, or look for a mix-up of rows and columns in x"
+            )
+        low = values.dtype in (np.float32, np.float16)
+        r = np.atleast_1d(data.whitened(values.astype(np.float64) - data.y if low else values - data.y))
+    if not np.isfinite(r.sum()) and not np.isfinite(r).all():
+        bad = np.flatnonzero(~np.isfinite(r))
+        raise ValueError(
+            f"Residuals are not finite in the initial point: received {r[bad[0]]} for point {bad[0]}, {bad.size} of "
+            f"{r.size} in all, at p0 = {theta.tolist()}; start where the model exists"
+        )
+    return r, low
