@@ -45,6 +45,8 @@ TOO_FEW_POINTS, BAD_DATA, BAD_START = -2, -3, -4
 
 MU_0, BOLD, SURE = 1e-3, 100.0, 0.1  # first damping; divisor of mu where |rho - 1| < SURE
 ACCEPT, LEAST = 1e-4, 1e-18  # least gain ratio of a success; least damping
+DOUBT = 1e-5  # largest cosine at which ftol and xtol are believed: running maxima in D may have shortened the step
+LIKELY = 1e-12  # relative reduction up to which the last correction is made without an evaluation
 WEAK = 1e-8  # squared pivot of the scaled J'J below which QR takes over: half of the digits of J'J are gone
 
 
@@ -58,12 +60,12 @@ class Settings(NamedTuple):
 @part
 def largest_cosine(v, m, cost):
     """Return the largest cosine between r and a column of J, over parameters that no bound holds."""
-    p, most = v.shape[1], 0.0
+    p, most, length = v.shape[1], 0.0, math.sqrt(cost)
     for k in range(p):
-        norm2, g = m[SUMS, entry(k, k)], m[SUMS, p * (p + 1) // 2 + k]
-        if v[HELD, k] == 0.0 and g * g > most * (norm2 * cost):
-            most = g * g / (norm2 * cost)
-    return math.sqrt(most)
+        norm2 = m[SUMS, entry(k, k)]
+        if v[HELD, k] == 0.0 and norm2 > 0.0:
+            most = max(most, abs(m[SUMS, p * (p + 1) // 2 + k]) / math.sqrt(norm2) / length)
+    return most
 
 
 @part
@@ -93,15 +95,17 @@ def scaled_norms(v):
 
 
 @part
-def begin(model, points, v, m):
-    """Return F at the start, with the scale set; inf where the model is not finite there."""
-    cost = evaluate_start(model, points, v, m)
-    if cost < np.inf:
-        for k in range(model.p):
-            norm2 = m[SUMS, entry(k, k)]
-            v[SCALE, k] = 1.0 / math.sqrt(norm2) if norm2 > 0.0 else 1.0
-            v[HELD, k] = 0.0
-    return cost
+def reset_scale(v, m):
+    """Make D the column norms at hand, 1 for a column of zeros."""
+    for k in range(v.shape[1]):
+        norm2 = m[SUMS, entry(k, k)]
+        v[SCALE, k] = 1.0 / math.sqrt(norm2) if norm2 > 0.0 else 1.0
+
+
+@part
+def believable(points, v, m, cost):
+    """Return whether the gradient is small enough for an optimum, given the rounding of residuals of a y of size 1."""
+    return largest_cosine(v, m, cost) <= DOUBT + 100.0 * EPS * math.sqrt(points.n / cost)
 
 
 @part
@@ -119,18 +123,21 @@ def accept(model, points, v, m):
 
 
 @part
-def correct(model, v, m):
+def correct(model, v, m, cost):
     """Take one undamped step from the J'J at hand, not evaluated; return the predicted reduction of F."""
     for k in range(model.p):
         v[H, k] = 0.0
     if not normal_step(v, m, 0.0) > WEAK:
+        return 0.0
+    gain = predicted_reduction(v, m, 0.0)
+    if not 0.0 <= gain <= LIKELY * cost:
         return 0.0
     for k in range(model.p):
         if not (v[LOWER, k] <= v[PARAMS, k] + v[H, k] <= v[UPPER, k]):
             return 0.0
     for k in range(model.p):
         v[PARAMS, k] += v[H, k]
-    return max(predicted_reduction(v, m, 0.0), 0.0)
+    return gain
 
 
 @part
@@ -152,9 +159,11 @@ def relax(mu, rho):
 @part
 def minimise(model, settings, points, v, m, B):
     """Run one fit from the parameters in v; return (status, F, iterations, evaluations)."""
-    cost = begin(model, points, v, m)
+    cost = evaluate_start(model, points, v, m)
     if not cost < np.inf:
         return BAD_START, np.nan, 0, 1
+    reset_scale(v, m)
+    v[HELD, :] = 0.0
     if model.box:
         hold_outward(v, m)
     mu, nu, least, n_iter, n_passes = MU_0, 2.0, 1.0, 0, 1
@@ -181,9 +190,14 @@ def minimise(model, settings, points, v, m, B):
             status = STALLED if length <= EPS * size else MAX_ITER
         if full and (small or near) and status == MAX_ITER:
             status = FTOL if small else XTOL
+            if model.box:
+                hold_outward(v, m)
+            if not believable(points, v, m, cost):
+                status = STALLED
         weak = least == 0.0 or status == STALLED or (status not in (MAX_ITER, EXACT) and least < WEAK)
         if weak and not by_qr:
-            by_qr, mu, nu, status = True, min(mu, MU_0), 2.0, MAX_ITER  # repair: go on with QR from here
+            by_qr, mu, nu, status = True, min(mu, MU_0), 2.0, MAX_ITER  # repair: go on with QR and a fresh D
+            reset_scale(v, m)
     if status > 0 and status != EXACT:
-        cost = max(cost - correct(model, v, m), 0.0)
+        cost = max(cost - correct(model, v, m, cost), 0.0)
     return status, cost, n_iter, n_passes

@@ -462,3 +462,30 @@ def test_a_million_fits():
     result = fit_curves(GAUSS, X, many, p0=np.tile(true, (1000, 1)), covariance=False)
     assert result.converged.all()
     np.testing.assert_array_equal(result.params[-1000:], result.params[:1000])
+
+
+def test_generated_exponential():
+    """The exponential that vectorises: a few ulp over the whole range, 0, inf and NaN where they belong."""
+    x = np.concatenate([np.linspace(-706.0, 709.0, 20_001), [-800.0, 800.0, 1e308, -1e308, 0.0, np.nan]])
+    result = fit_curves("a*exp(b*x)", np.linspace(0.0, 1.0, 9), np.exp(np.linspace(0.0, 1.0, 9))[None], p0=[1.0, 1.0])
+    result.params[:] = 1.0
+    with np.errstate(over="ignore"):
+        expected = np.exp(x)
+    np.testing.assert_allclose(result.predict(x)[0], expected, rtol=1e-15, atol=1e-306)
+
+
+@pytest.mark.parametrize("name", ["exponential_decay", "lorentzian", "michaelis_menten", "logistic4", "sine"])
+def test_success_is_claimed_at_stationary_points_alone(name):
+    """Noise as data and starts of any size: what says converged has a gradient of 0 to rounding."""
+    rng, formula = np.random.default_rng(9), library.model(name).formula
+    m, n, p = 150, 20, formula.size
+    x = rng.standard_normal(n)
+    y = rng.standard_normal((m, n)) * 10.0 ** rng.integers(-8, 8, (m, 1))
+    start = rng.standard_normal((m, p)) * 10.0 ** rng.integers(-4, 4, (m, p))
+    result = fit_curves(name, x, y, p0=start)
+    assert result.converged.sum() > 20
+    for k in np.flatnonzero(result.converged):
+        J, r = formula.jacobian(x, result.params[k]), formula.value(x, result.params[k]) - y[k]
+        norms = np.linalg.norm(J, axis=0)
+        cosines = np.abs(J.T @ r) / np.where(norms > 0.0, norms, np.inf) / np.linalg.norm(r)
+        assert cosines.max() < 2e-5
