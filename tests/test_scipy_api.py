@@ -350,6 +350,31 @@ def test_best_point_kept_at_an_exception_and_an_interrupt():
         assert not np.array_equal(caught.value.best_x, [100.0, 9.0, 50.0])
 
 
+def test_compiled_solver_gives_the_same():
+    """Once fit_curves is in memory, a formula's fit runs compiled: the same optimum, and the same refusals."""
+    from sosolve.curves.batch import fit_curves
+    from sosolve.scipy_api.compiled import is_ready
+
+    fit_curves("a*exp(-b*x) + c", X, Y[None], p0=np.ones(3))
+    assert is_ready()
+    p, C = exact_fit()
+    sigma = np.linspace(0.5, 2.0, X.size)
+    popt, pcov = curve_fit("a*exp(-b*x) + c", X, Y)
+    np.testing.assert_allclose(popt, p, rtol=1e-8)
+    np.testing.assert_allclose(pcov, C, rtol=1e-7)
+    for absolute in (False, True):
+        fast = curve_fit("a*exp(-b*x) + c", X, Y, sigma=sigma, absolute_sigma=absolute)
+        slow = curve_fit("a*exp(-b*x) + c", X, Y, sigma=sigma, absolute_sigma=absolute, method="lm")
+        np.testing.assert_allclose(fast[0], slow[0], rtol=1e-8)
+        np.testing.assert_allclose(fast[1], slow[1], rtol=1e-6)
+    with pytest.warns(OptimizeWarning):
+        assert np.isinf(curve_fit("a*x + b - d", X, Y)[1]).all()
+    with pytest.raises(ValueError, match="not finite in the initial point"):
+        curve_fit("a*log(b*x - 100)", X, Y)
+    plane = np.stack([X, X**2])
+    np.testing.assert_allclose(curve_fit("a*x0 + b*x1", plane, 2.0 * X - X**2)[0], [2.0, -1.0], rtol=1e-10)
+
+
 # ---------------------------------------------------------------------- least_squares
 
 

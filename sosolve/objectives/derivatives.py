@@ -100,17 +100,16 @@ class Differences:
     def _complex(self, theta: np.ndarray) -> np.ndarray:
         """Return the Jacobian by complex steps, in Fortran order."""
         start = theta.astype(np.complex128)
-        jac = None
+        jac = np.empty((0, 0))
         for j in range(theta.shape[0]):
             shifted = start.copy()
             shifted[j] += 1j * IMAGINARY_STEP
             self.n_evaluations += 1
             column = np.asarray(self.fun(shifted)).imag
-            if jac is None:
+            if j == 0:
                 jac = np.empty((*column.shape, theta.shape[0]), order="F")
             jac[..., j] = column
-        jac /= IMAGINARY_STEP  # type: ignore[operator]
-        return jac  # type: ignore[return-value]
+        return np.divide(jac, IMAGINARY_STEP, out=jac)
 
     def _checked_complex(self, theta: np.ndarray, f0: np.ndarray) -> np.ndarray | None:
         """Return the Jacobian by complex steps where they can be trusted, else None; `method` is decided here.

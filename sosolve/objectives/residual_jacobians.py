@@ -96,7 +96,7 @@ class ResidualLeastSquares(LeastSquares):
         """Return the Jacobian at theta as an array, a CSR array or a LinearOperator; counted."""
         if self.differences is not None:
             self._counts.n_grad += 1
-            jac = self.differences(theta, residual)
+            jac: Any = self.differences(theta, residual)
             return jac.toarray() if self._dense and scipy.sparse.issparse(jac) else jac
         self._counts.n_grad += 1
         jac = self.jac(theta)  # type: ignore[misc]
@@ -114,8 +114,9 @@ class ResidualPoint(LeastSquaresPoint):
 
     def densify(self) -> None:
         """Turn a sparse Jacobian into an array."""
-        if scipy.sparse.issparse(self._raw_jac):
-            self._raw_jac, self._jac, self._grad = self._raw_jac.toarray(), None, None
+        raw: Any = self._raw_jac
+        if scipy.sparse.issparse(raw):
+            self._raw_jac, self._jac, self._grad = raw.toarray(), None, None
 
     @property
     def value(self) -> float:
@@ -168,9 +169,11 @@ class CustomLoss(RobustLoss):
     f_scale : float
     """
 
+    function: Callable[[np.ndarray], np.ndarray]
+
     def __init__(self, function: Callable[[np.ndarray], np.ndarray], f_scale: float):
         super().__init__("custom", f_scale)
-        object.__setattr__(self, "function", function)
+        object.__setattr__(self, "function", function)  # the parent is frozen
 
     def rho(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return rho, rho' and rho'' at z.

@@ -21,7 +21,7 @@ from .curve_start import UNBOUNDED, check_lm, first_residuals, start_and_box
 from .failures import FitError
 from .formulas import formula_model, formula_of
 from .outcome import packed
-from .residual_checks import choose_differences
+from .residual_checks import checked_jacobian, choose_differences
 from .residuals import least_squares, run
 from .watch import Watch
 
@@ -175,6 +175,8 @@ def _fitted(f, jac, data: CurveData, theta: np.ndarray, box: dict, method: str, 
     if low and exact is None:
         objective.output = "low"
         choose_differences(objective, first, jac, None, None, None, box)
+    with np.errstate(all="ignore"):
+        checked_jacobian(objective, first, method, None, None)
     limit = kwargs.get("max_nfev", kwargs.get("maxfev")) or math.inf
     solver = _solver(method, box, limit, kwargs)
     watch = Watch(lambda: objective.n_residuals, limit)

@@ -150,11 +150,15 @@ def least_squares(
     if method == "lm" and not callable(jac):
         outcome.njev = None
     if verbose:
-        sys.stdout.write(
-            f"{outcome.message}\nFunction evaluations {outcome.nfev}, initial cost {found.history[0].value:.4e}, "
-            f"final cost {outcome.cost:.4e}, first-order optimality {outcome.optimality:.2e}.\n"
-        )
+        _write_summary(outcome)
     return outcome
+
+
+def _write_summary(outcome: OptimizeResult) -> None:
+    sys.stdout.write(
+        f"{outcome.message}\nFunction evaluations {outcome.nfev}, initial cost {outcome.history[0].value:.4e}, "
+        f"final cost {outcome.cost:.4e}, first-order optimality {outcome.optimality:.2e}.\n"
+    )
 
 
 def run(solver: Solver, objective: Any, theta: np.ndarray, watch: Watch) -> Result:

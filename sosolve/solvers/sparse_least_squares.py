@@ -80,23 +80,24 @@ class SparseLevenbergMarquardt(ResidualTrustRegion):
     def propose(self, point: Any, state: RegionState) -> TrialStep:
         """Return the trial step from the plane, inside the bounds."""
         box = self.box(point.theta.shape[0])
+        hit = False
         if box is None or state.here.free is None:
             free = np.ones(point.theta.shape[0], dtype=bool)
-            plane = state.factor or self.plane(point.jac, point.residual, state, free)
+            plane: Any = state.factor or self.plane(point.jac, point.residual, state, free)
             step, damping = _in_plane(plane, state.radius, state.damping)
-            target, hit = point.theta + step / state.scale, False
+            target = point.theta + step / state.scale
         else:
             plane = None
             target, damping, hit = self.bounded(point, state, box)
         s = target - point.theta
         predicted = _decrease(point, s)
-        if hit:
+        if hit and box is not None:
             other = _projected_gradient(point, state, box)
             if not predicted >= _decrease(point, other - point.theta):
                 target, s = other, other - point.theta
                 predicted, damping = _decrease(point, s), math.nan
         length, slope = norm(state.scale * s), float(point.grad @ s)
-        return TrialStep(target, length, damping, predicted, slope, plane)  # type: ignore[arg-type]
+        return TrialStep(target, length, damping, predicted, slope, plane)
 
     def plane(self, J: Any, r: np.ndarray, state: RegionState, free: np.ndarray) -> Plane:
         """Return the plane of the gradient and of LSMR's step in the free variables, shape (p,)."""
@@ -125,7 +126,7 @@ class SparseLevenbergMarquardt(ResidualTrustRegion):
 
     def bounded(self, point: Any, state: RegionState, box: Box) -> tuple[np.ndarray, float, bool]:
         """Return the target of the active-set iteration, its damping, and whether a bound was hit."""
-        theta, D, free = point.theta, state.scale, state.here.free.copy()
+        theta, D, free = point.theta, state.scale, np.array(state.here.free)
         target, damping, left, hit = theta.copy(), state.damping, state.radius, False
         while free.any() and left > 0.0:
             rest = point.residual + point.jac @ (target - theta) if hit else point.residual
@@ -190,7 +191,7 @@ def _decrease(point: Any, s: np.ndarray) -> float:
 
 def _projected_gradient(point: Any, state: RegionState, box: Box) -> np.ndarray:
     """Return a point along the projected scaled gradient path with a sufficient decrease of the model."""
-    g = np.where(state.here.free, point.grad, 0.0)
+    g = np.where(np.asarray(state.here.free), point.grad, 0.0)
     d = -g / state.scale**2
     Jd = point.jac @ d
     curvature, length = float(Jd @ Jd), norm(state.scale * d)
