@@ -44,10 +44,10 @@ def find_start(problem: CurveProblem, known: np.ndarray) -> np.ndarray:
     if not np.isnan(known).any():
         return known
     small = replace(_thinned(problem), loss="linear")
-    candidates = [theta for theta in _guesses(small, known) if np.isfinite(theta).all()]
-    if not candidates or isinstance(small.model, CallableModel) or not _is_good(small, candidates):
-        candidates += _searched(small, known)
-    theta = _best(small, _polished(small, candidates))
+    ends, is_robust = _ends(small, known), problem.loss != "linear"
+    if is_robust:  # a wild point must not choose the start
+        ends += _ends(replace(small, y=_without_ends(small.y)), known)
+    theta = _best(small, ends, is_robust)
     if theta is None:
         raise ValueError(
             f"received p0=None and found no starting values at which the model {problem.model.text} is finite in all "
@@ -55,6 +55,21 @@ def find_start(problem: CurveProblem, known: np.ndarray) -> np.ndarray:
             "values: pass p0, for instance as a mapping name -> value, and bounds that keep the model defined"
         )
     return _clipped(problem, np.where(np.isnan(known), theta, known))
+
+
+def _ends(problem: CurveProblem, known: np.ndarray) -> list[np.ndarray]:
+    """Return where the best candidates lead."""
+    candidates = [theta for theta in _guesses(problem, known) if np.isfinite(theta).all()]
+    if not candidates or isinstance(problem.model, CallableModel) or not _is_good(problem, candidates):
+        candidates += _searched(problem, known)
+    return _polished(problem, candidates)
+
+
+def _without_ends(y: np.ndarray) -> np.ndarray:
+    """Return y clipped to its quartiles -+ 5 times their distance."""
+    low, high = np.quantile(y, [0.25, 0.75])
+    reach = 5.0 * (high - low)
+    return np.clip(y, low - reach, high + reach) if reach > 0.0 else y
 
 
 def _thinned(problem: CurveProblem) -> CurveProblem:
@@ -207,8 +222,17 @@ def _polished(problem: CurveProblem, candidates: list[np.ndarray]) -> list[np.nd
     return results
 
 
-def _best(problem: CurveProblem, candidates: list[np.ndarray]) -> np.ndarray | None:
-    """Return the candidate with the smallest finite sum of squares."""
-    scored = [(_sum_of_squares(problem, theta), k) for k, theta in enumerate(candidates)]
-    value, k = min(scored, default=(np.inf, -1))
+def _best(problem: CurveProblem, candidates: list[np.ndarray], is_robust: bool) -> np.ndarray | None:
+    """Return the candidate with the smallest finite sum of squares; of the smaller three quarters where robust.
+
+    The second is least trimmed squares: Rousseeuw (1984), J. Amer. Statist. Assoc. 79, 871-880.
+    """
+
+    def size(theta: np.ndarray) -> float:
+        with np.errstate(all="ignore"):
+            squares = np.sort(problem.residual(problem.pack(theta)) ** 2)
+            value = float(np.sum(squares[: max(1, 3 * len(squares) // 4)] if is_robust else squares))
+        return value if np.isfinite(squares[-1]) else np.inf
+
+    value, k = min(((size(theta), k) for k, theta in enumerate(candidates)), default=(np.inf, -1))
     return candidates[k] if value < np.inf else None

@@ -275,6 +275,15 @@ def test_robust_losses(loss):
     assert max(free.stderr_.values()) < 0.5 * max(plain.stderr_.values())
 
 
+@pytest.mark.parametrize("form", ["formula", "named"])
+def test_one_outlier_of_1e10(form):
+    """A robust loss finds its start beside a point that outweighs all others."""
+    X, y, text, _, theta = data("decay")
+    y[20] = 1e10
+    est = NonlinearLeastSquares({"formula": text, "named": "exponential_decay_offset"}[form], loss="soft_l1").fit(X, y)
+    np.testing.assert_allclose(est.theta_, theta, atol=0.25)
+
+
 # ---------------------------------------------------------------------- hard scales
 
 
