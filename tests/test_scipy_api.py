@@ -176,6 +176,19 @@ def test_nan_for_some_parameters_is_a_rejected_step():
     np.testing.assert_allclose(popt, [3.0, 0.9], rtol=1e-6)
 
 
+def test_starts_and_data_at_the_edge():
+    """An optimal start, data without noise, y = 0, sizes of 1e-12 beside 1e12, a start that overflows."""
+    p, _ = exact_fit()
+    np.testing.assert_allclose(curve_fit(decay, X, Y, p0=p)[0], p, rtol=1e-9)
+    np.testing.assert_allclose(curve_fit(decay, X, decay(X, *TRUE), p0=TRUE)[0], TRUE, rtol=1e-12)
+    np.testing.assert_allclose(curve_fit(lambda x, a, b: a * x + b, X, np.zeros(60))[0], 0.0, atol=1e-14)
+    x, noise = X + 1.0, 0.01 * np.random.default_rng(1).standard_normal(60)
+    popt, _ = curve_fit(lambda x, a, b: a * 1e12 * x + b * 1e-12 * x**2, x, x + x**2 + noise, p0=[1e-13, 1e11])
+    np.testing.assert_allclose(popt, [1e-12, 1e12], rtol=0.05)
+    with pytest.raises(ValueError, match="whose squares overflow"):
+        curve_fit(lambda x, a, b: a * np.exp(b * x), X, Y, p0=[1.0, 150.0])
+
+
 def test_start_on_a_symmetry_and_flat_bound():
     """Equal starts of two equal terms, and a bound where the model is flat, are left for the true optimum."""
     x = np.linspace(0.0, 5.0, 80)

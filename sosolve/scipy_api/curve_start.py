@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import types
 from collections.abc import Callable
 from typing import Any
@@ -102,7 +103,13 @@ def first_residuals(f: Callable, data: CurveData, theta: np.ndarray) -> tuple[np
             )
         low = values.dtype in (np.float32, np.float16)
         r = np.atleast_1d(data.whitened(values.astype(np.float64) - data.y if low else values - data.y))
-    if not np.isfinite(r.sum()) and not np.isfinite(r).all():
+            squares = float(r @ r)
+    if not math.isfinite(squares) and np.isfinite(r).all():
+        raise ValueError(
+            f"Residuals are not finite in the initial point: received some of {np.abs(r).max():.1e}, whose squares "
+            f"overflow, at p0 = {theta.tolist()}; start closer, or measure y in a larger unit"
+        )
+    if not math.isfinite(squares):
         bad = np.flatnonzero(~np.isfinite(r))
         raise ValueError(
             f"Residuals are not finite in the initial point: received {r[bad[0]]} for point {bad[0]}, {bad.size} of "

@@ -220,7 +220,8 @@ def _by_least_squares(f, jac, data: CurveData, theta, box: dict, method: str, kw
 def _uncertainty(outcome: OptimizeResult, absolute_sigma: bool) -> Covariance:
     """Return the covariance and what it says of the null space, at the end of a fit."""
     jac = outcome.jac if isinstance(outcome.jac, np.ndarray) else outcome.jac @ np.eye(outcome.x.shape[0])
-    return covariance(jac, outcome.fun, absolute_sigma=absolute_sigma)
+    with np.errstate(all="ignore"):
+        return covariance(jac, outcome.fun, absolute_sigma=absolute_sigma)
 
 
 def _kicked(theta: np.ndarray, null_vectors: np.ndarray, box: dict) -> np.ndarray:

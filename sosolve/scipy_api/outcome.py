@@ -16,6 +16,8 @@ from .watch import Watch
 #: SciPy's numbers for the tests that end a fit, and ours for what it has no number for.
 CODES = {"gtol": 1, "ftol": 2, "xtol": 3}
 STALLED_CODE = -3
+#: A cost this much below that of the start is rounding: residuals 1e-14 times the first ones.
+VANISHED = 1e-28
 
 
 def described(record: Any, point: Any) -> dict:
@@ -93,6 +95,8 @@ def _code(found: Result, watch: Watch, optimality: float, gtol: float | None) ->
     if found.status is Status.STALLED:
         if gtol is not None and optimality <= gtol:
             return CODES["gtol"], "gtol"
+        if found.value <= VANISHED * found.history[0].value:
+            return CODES["ftol"], "ftol"
         if isinstance(found.state, RegionState) and found.state.here.cosine <= STATIONARY:
             return CODES["ftol"], "ftol"
     return STALLED_CODE, "stalled"
