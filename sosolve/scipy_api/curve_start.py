@@ -103,7 +103,7 @@ def first_residuals(f: Callable, data: CurveData, theta: np.ndarray) -> tuple[np
             )
         low = values.dtype in (np.float32, np.float16)
         r = np.atleast_1d(data.whitened(values.astype(np.float64) - data.y if low else values - data.y))
-            squares = float(r @ r)
+        squares = float(r @ r)
     if not math.isfinite(squares) and np.isfinite(r).all():
         raise ValueError(
             f"Residuals are not finite in the initial point: received some of {np.abs(r).max():.1e}, whose squares "
