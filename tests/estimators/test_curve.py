@@ -448,3 +448,55 @@ def test_callbacks_see_every_iteration_and_stop():
     with pytest.warns(ConvergenceWarning, match="CALLBACK"):
         est.fit(X, y)
     assert watch.seen == ["iteration"] * 3 + ["fit"]
+
+
+@pytest.mark.parametrize("form", [library.polynomial(3), library.rational(1, 2)], ids=lambda form: form.name)
+def test_polynomials_and_rational_functions(form):
+    """Forms that the library makes bring their starts too."""
+    x = np.linspace(0.5, 5.0, 60)
+    theta = np.linspace(1.0, 0.4, len(form.parameters))
+    y = form.formula.value(x, theta) + 1e-3 * np.cos(17.0 * x)
+    est = NonlinearLeastSquares(form).fit(x[:, None], y)
+    best = NonlinearLeastSquares(form, p0=theta).fit(x[:, None], y)
+    assert est.rss_ == pytest.approx(best.rss_, rel=1e-8)
+
+
+def test_bounds_with_a_robust_loss_and_weights():
+    """All three together agree with SciPy."""
+    X, y, text, start, _ = data("decay")
+    y[::8] += 2.0
+    formula, sigma = parse(text, 1), np.linspace(0.5, 1.5, len(y))
+    est = NonlinearLeastSquares(text, p0=start, bounds={"b": (0.6, 3.0)}, loss="soft_l1", f_scale=0.2)
+    est.fit(X, y, sigma=sigma)
+    ref = scipy.optimize.least_squares(
+        lambda p: (formula.value(X, p) - y) / sigma,
+        start,
+        bounds=([-np.inf, 0.6, -np.inf], [np.inf, 3.0, np.inf]),
+        loss="soft_l1",
+        f_scale=0.2,
+        xtol=1e-14,
+        ftol=1e-14,
+        gtol=1e-14,
+    )
+    np.testing.assert_allclose(est.theta_, ref.x, rtol=1e-5)
+    assert est.result_.value == pytest.approx(ref.cost, rel=1e-9)
+
+
+@pytest.mark.parametrize("interrupted_at", [1, 3])
+def test_keyboard_interrupt_keeps_the_best_iterate(interrupted_at, monkeypatch):
+    """Ctrl-C ends the fit with INTERRUPTED; parameters, also the linear ones, are those reached so far."""
+    X, y, text, start, _ = data("growth")
+    calls = []
+    real = LevenbergMarquardt.step
+
+    def step(self, point, state):
+        calls.append(1)
+        if len(calls) == interrupted_at:
+            raise KeyboardInterrupt
+        return real(self, point, state)
+
+    monkeypatch.setattr(LevenbergMarquardt, "step", step)
+    with pytest.warns(ConvergenceWarning, match="INTERRUPTED"):
+        est = NonlinearLeastSquares(text, p0=start).fit(X, y)
+    assert np.isfinite(est.theta_).all()
+    assert est.score(X, y) > 0.5
