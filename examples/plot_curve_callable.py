@@ -3,7 +3,7 @@ Fit a function of your own: what do three doses leave in the blood?
 ===================================================================
 
 The concentration of a drug after three doses is a sum over doses, each counted only after its time: a program rather
-than a formula. Any function f(x, *params) is a model; derivatives are made by complex steps where the function lets
+than a formula. Any function ``f(x, *params)`` is a model; derivatives are made by complex steps where the function lets
 complex numbers through, which this one does, and have full precision then.
 """
 
