@@ -171,7 +171,7 @@ def solve_upper(R: np.ndarray, b: np.ndarray, transpose: bool = False) -> np.nda
     -------
     ndarray, same shape as b
     """
-    # not LAPACK's dtrtrs: OpenBLAS runs it on all threads whatever the size, 400 us for a 3 x 3 matrix on a busy machine
+    # not dtrtrs: OpenBLAS runs it on all threads whatever the size, 400 us for a 3 x 3 matrix on a busy machine
     if b.ndim == 1:
         return scipy.linalg.blas.dtrsv(R, b, trans=1 if transpose else 0)
     return scipy.linalg.blas.dtrsm(1.0, R, b, trans_a=1 if transpose else 0)
