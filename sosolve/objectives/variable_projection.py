@@ -58,21 +58,22 @@ class VariableProjection(LeastSquares):
         super().__init__(self._reduced, size, self._reduced_jacobian, fun_and_jac=self._reduced_both)
         self.basis, self.basis_and_jacobian, self.y, self.kaufman = basis, basis_and_jacobian, y, kaufman
         self.root_weights = np.ones(y.shape[0]) if root_weights is None else root_weights
+        self._last: tuple[bytes, _Projection] | None = None
 
     def linear(self, theta: np.ndarray) -> np.ndarray:
         """Return the best linear parameters at theta, shape (q,); NaN where the model is not finite there."""
         with np.errstate(all="ignore"):
-            return self._project(*self.basis(theta)).beta
+            return self._at(theta).beta
 
     def _reduced(self, theta: np.ndarray) -> np.ndarray:
-        return self._project(*self.basis(theta)).residual
+        return self._at(theta).residual
 
     def _reduced_jacobian(self, theta: np.ndarray) -> np.ndarray:
         return self._reduced_both(theta)[1]
 
     def _reduced_both(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         Phi, offset, dPhi, doffset = self.basis_and_jacobian(theta)
-        found = self._project(Phi, offset)
+        found = self._at(theta, (Phi, offset))
         w = self.root_weights
         columns = w[:, None] * (np.einsum("nqr,q->nr", dPhi, found.beta) + doffset)
         J = columns - found.Q @ (found.Q.T @ columns)
@@ -83,8 +84,14 @@ class VariableProjection(LeastSquares):
             J -= found.Q @ scipy.linalg.solve_triangular(R, turned[lead], trans="T", check_finite=False)
         return found.residual, J
 
-    def _project(self, Phi: np.ndarray, offset: np.ndarray) -> _Projection:
-        return _Projection(self.root_weights[:, None] * Phi, self.root_weights * (offset - self.y))
+    def _at(self, theta: np.ndarray, basis: tuple[np.ndarray, np.ndarray] | None = None) -> _Projection:
+        """Return the projection at theta; the last one is kept, because a Jacobian follows most residuals."""
+        key = theta.tobytes()
+        if self._last is None or self._last[0] != key:
+            Phi, offset = self.basis(theta) if basis is None else basis
+            w = self.root_weights
+            self._last = key, _Projection(w[:, None] * Phi, w * (offset - self.y))
+        return self._last[1]
 
 
 class _Projection:
