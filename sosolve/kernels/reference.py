@@ -216,10 +216,11 @@ def centred_squares(squares, first, ratio, totals):
 def moments(X, s, centre):
     """Return weighted mean, root of the weighted mean square deviation, and reach of the columns, each (d,).
 
-    The reach bounds the largest deviation from the mean to a factor of two. Deviations are from the mean where `centre`, else from zero (then the mean returned is zero). Each column is
-    first shifted by its entry in the row of largest weight and divided by its largest absolute deviation: the
-    shift keeps a large mean from cancelling the variance (its own weight bounds the loss by n eps), the division
-    keeps the squares from overflow and underflow for any finite column.
+    The reach bounds the largest deviation from the mean to a factor of two. Deviations are from the mean where
+    `centre`, else from zero (then the mean returned is zero). Each column is first shifted by its entry in the row of
+    largest weight and divided by its largest absolute deviation: the shift keeps a large mean from cancelling the
+    variance (its own weight bounds the loss by n eps), the division keeps the squares from overflow and underflow for
+    any finite column.
     """
     xp = array_namespace(s)
     n, d = X.shape

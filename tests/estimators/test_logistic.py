@@ -629,7 +629,7 @@ def test_bad_values_in_large_data(value, weighted, intercept):
     X[41_234, 7] = value
     y = np.arange(60_000) % 2
     weights = np.ones(60_000) if weighted else None
-    with pytest.raises(ValueError, match="Input X contains (NaN|infinity)"):
+    with pytest.raises(ValueError, match=r"Input X contains (NaN|infinity)"):
         LogisticRegression(fit_intercept=intercept).fit(X, y, sample_weight=weights)
 
 

@@ -104,7 +104,7 @@ def test_sample_blocks(n, fraction):
     assert blocks == sample_blocks(n, fraction)
     rows = [i for a, b in blocks for i in range(a, b)]
     assert rows == sorted(set(rows))
-    assert 0 <= rows[0]
+    assert rows[0] >= 0
     assert rows[-1] < n
     if fraction >= 0.02:
         assert len(rows) == pytest.approx(fraction * n, rel=0.2, abs=64)

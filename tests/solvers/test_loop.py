@@ -251,7 +251,10 @@ def test_missing_curvature_is_one_readable_sentence():
         (NewtonCG(tol=-1.0), r"received tol=-1.0 for NewtonCG; expected a number in \[0, inf\]"),
         (NewtonCG(max_iter=-1), "received max_iter=-1"),
         (NewtonCG(tol="small"), "received tol='small'"),
-        (NewtonCG(preconditioner="ilu"), "received preconditioner='ilu'; expected one of auto, none, jacobi, kronecker, cholesky"),
+        (
+            NewtonCG(preconditioner="ilu"),
+            "received preconditioner='ilu'; expected one of auto, none, jacobi, kronecker, cholesky",
+        ),
         (NewtonCG(rtol_max=2.0), "received rtol_max=2.0"),
         (TrustRegion(subproblem="exact"), "received subproblem='exact'; expected 'steihaug' or 'dogleg'"),
         (TrustRegion(radius0=0.0), "received radius0=0.0"),
