@@ -51,6 +51,8 @@ WEAK = 1e-8  # squared pivot of the scaled J'J below which QR takes over: half o
 
 
 class Settings(NamedTuple):
+    """Limits and tolerances of one fit, as the compiled solver takes them."""
+
     max_iter: int
     ftol: float
     xtol: float

@@ -44,8 +44,6 @@ class Watch:
 
     Parameters
     ----------
-    objective : object
-        With `evaluations()`.
     evaluations : callable
         () -> int, evaluations so far.
     limit : float
