@@ -59,7 +59,7 @@ def fit_curves(
         Standard deviations, or factors on the squared residuals. A point of weight 0 is left out, whatever it holds.
     bounds : pair of array-likes of shape (), (p,) or (m, p), or mapping of names to pairs
     lengths : array-like of int of shape (m,)
-        Only the first so many points of each row count.
+        Only the first so many points of each row of an array y count.
     absolute_sigma : bool, default False
         Whether sigma has the units of y, or is known up to a factor only, as in SciPy.
     max_iter : int, default 100

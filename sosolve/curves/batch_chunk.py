@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..kernels.cache import jit
 from .batch_covariance import covariance_of
 from .batch_fit import BAD_DATA, BAD_START, STALLED, TOO_FEW_POINTS, minimise
-from .batch_kernels import part, whole
+from .batch_kernels import part, put, whole
 from .batch_search import search
 from .batch_steps import LOWER, N_ROWS, PARAMS, SUMS, UPPER, Points, evaluate, load_rows
 
@@ -51,7 +50,7 @@ class Out(NamedTuple):
     n_evaluations: np.ndarray
 
 
-@jit(cached=False)
+@part
 def prepare(data, k, d, x_room, y_room, s_room):
     """Return (points, total sum of squares, n) of fit k; n = -1 where a value is not finite, c = 0 for no points."""
     ax, ay, s_at, count = data.at[k, 0], data.at[k, 1], data.at[k, 2], data.count[k]
@@ -84,7 +83,7 @@ def prepare(data, k, d, x_room, y_room, s_room):
     return Points(found[0], found[1], found[2], n, c), total, n
 
 
-@jit(cached=False)
+@part
 def _moments(y, s):
     """Return the weighted sum of squares about the mean, 0.0 (NaN where a value is not finite) and max |s y|."""
     check, top, weight, mean = 0.0, 0.0, 0.0, 0.0
@@ -105,25 +104,21 @@ def _moments(y, s):
 @part
 def run_one(model, settings, points, starts, k, v, m, B, best, best_cost):
     """Run fit k from its start, or from its best candidates; return what `minimise` does for the best of the runs."""
-    if starts.candidates.shape[1] == 0:
-        v[PARAMS, :] = starts.params[k if starts.params.shape[0] > 1 else 0, :]
-        return minimise(model, settings, points, v, m, B)
-    n_passes, n_iter, status, cost, chosen = (
-        search(model, points, starts, k, v, m, best, best_cost),
-        0,
-        BAD_START,
-        np.nan,
-        0,
-    )
+    n_passes, n_iter, status, cost, chosen = 0, 0, BAD_START, np.nan, 0
+    if starts.candidates.shape[1] > 0:
+        n_passes = search(model, points, starts, k, v, m, best, best_cost)
+    else:
+        put(best, 0, starts.params, k if starts.params.shape[0] > 1 else 0)
+        best_cost[0] = 0.0
     for number in range(best_cost.shape[0]):
         if best_cost[number] < np.inf:
-            v[PARAMS, :] = best[number, :]
+            put(v, PARAMS, best, number)
             found = minimise(model, settings, points, v, m, B)
             n_iter, n_passes = n_iter + found[2], n_passes + found[3]
             if status == BAD_START or found[1] < cost:
                 status, cost, chosen = found[0], found[1], number
-            best[number, :] = v[PARAMS, :]
-    v[PARAMS, :] = best[chosen, :]
+            put(best, number, v, PARAMS)
+    put(v, PARAMS, best, chosen)
     if status != BAD_START and best_cost.shape[0] > 1:
         evaluate(model, points, v, m, PARAMS, SUMS)
     return status, cost, n_iter, n_passes
@@ -163,8 +158,8 @@ def fit_chunk(model, settings, data, starts, lower, upper, scale_by_rss, out):
         if n < p:
             out.status[k] = BAD_DATA if n < 0 else TOO_FEW_POINTS
             continue
-        v[LOWER, :] = lower[k if lower.shape[0] > 1 else 0, :]
-        v[UPPER, :] = upper[k if upper.shape[0] > 1 else 0, :]
+        put(v, LOWER, lower, k if lower.shape[0] > 1 else 0)
+        put(v, UPPER, upper, k if upper.shape[0] > 1 else 0)
         status, cost, n_iter, n_passes = run_one(model, settings, points, starts, k, v, m, B, best, best_cost)
         out.status[k], out.n_iter[k], out.n_evaluations[k] = status, n_iter, n_passes
         if status == BAD_START:

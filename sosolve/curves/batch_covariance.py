@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from .batch_kernels import cholesky_solve, part, pivoted_qr
+from .batch_kernels import cholesky_solve, fill, part, pivoted_qr
 from .batch_steps import EXTRA, FACTOR, HELD, LOWER, PARAMS, RHS, SCALE, SUMS, UPPER, entry, factorise, load_rows
 
 WELL = 1e-7  # squared pivot of the scaled J'J above which its Cholesky factor is good to nine digits
@@ -22,8 +22,8 @@ def covariance_of(model, points, v, m, B, C, order):
     large; else by pivoted QR of the scaled J.
     """
     p = model.p
-    C[:, :] = np.nan
     for k in range(p):
+        fill(C, k, np.nan)
         norm2 = m[SUMS, entry(k, k)]
         v[SCALE, k] = 1.0 / math.sqrt(norm2) if norm2 > 0.0 else 1.0
         v[HELD, k] = 1.0 if v[PARAMS, k] <= v[LOWER, k] or v[PARAMS, k] >= v[UPPER, k] else 0.0

@@ -156,13 +156,19 @@ def arrange(x, y, sigma, weights, lengths) -> Table | Ragged:
     TypeError
         When something holds no real numbers.
     ValueError
-        When shapes do not fit one another, sigma is not positive, weights are negative, or both are given.
+        When shapes do not fit one another, sigma is not positive, weights are negative, both are given, or lengths
+        come with a list.
     """
     if sigma is not None and weights is not None:
         raise ValueError(
             "Received sigma and weights. Expected one of them. Weights multiply squared residuals: 1 / sigma**2."
         )
     name, spread, to_s = ("weights", weights, np.sqrt) if sigma is None else ("sigma", sigma, np.reciprocal)
+    if lengths is not None and isinstance(y, list | tuple):
+        raise ValueError(
+            "Received lengths with y as a list. Expected y of shape (m, n), whose rows they cut. Leave lengths out and "
+            "let each array end where its points do, or pass y as one array."
+        )
     if is_ragged(y):
         points = Ragged(x, y, spread, lambda rows: to_s(rows.astype(np.float64)))
         for row in points._spread or ():

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .batch_kernels import EPS, part
+from .batch_kernels import EPS, fill, part
 from .batch_steps import (
     HELD,
     LOWER,
@@ -165,7 +165,7 @@ def minimise(model, settings, points, v, m, B):
     if not cost < np.inf:
         return BAD_START, np.nan, 0, 1
     reset_scale(v, m)
-    v[HELD, :] = 0.0
+    fill(v, HELD, 0.0)
     if model.box:
         hold_outward(v, m)
     mu, nu, least, n_iter, n_passes = MU_0, 2.0, 1.0, 0, 1

@@ -17,6 +17,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from ..kernels import parts
 from ..kernels.cache import jit
 
 LOG2_E = 1.4426950408889634
@@ -26,7 +27,7 @@ EPS = 2.220446049250313e-16
 
 #: The decorator of functions that are only called by compiled ones. Their loops run over a few parameters, where
 #: vectorised sums cost compile time and win nothing; loops over points have the flags of `jit`.
-part = jit(fastmath=EXACT, cached=False)
+part = parts.part(EXACT)
 
 
 @lru_cache(maxsize=1)
@@ -108,6 +109,20 @@ def fast_exp(x):
     e = 0.0 if x < -707.0 else e
     e = np.inf if x > 709.782712893384 else e
     return e if x == x else x
+
+
+@part
+def put(to, row, source, at):
+    """Copy the row `at` of an array to a row of another."""
+    for k in range(to.shape[1]):
+        to[row, k] = source[at, k]
+
+
+@part
+def fill(to, row, value):
+    """Set a row of an array to a number."""
+    for k in range(to.shape[1]):
+        to[row, k] = value
 
 
 @part

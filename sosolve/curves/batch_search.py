@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from .batch_kernels import call_pass, cholesky, cholesky_solve, part
+from .batch_kernels import call_pass, cholesky, cholesky_solve, fill, part, put
 from .batch_steps import EXTRA, FACTOR, LOWER, NEW, RHS, STEPS, TRIAL, UPPER, entry, evaluate
 
 RIDGE = 1e-12  # keeps the scaled normal equations of the linear parameters positive definite
@@ -15,11 +15,12 @@ RIDGE = 1e-12  # keeps the scaled normal equations of the linear parameters posi
 @part
 def search(model, points, starts, k, v, m, best, best_cost):
     """Fill `best` (tries, p) with the best candidates of fit k, the best first, and return the passes made."""
-    best_cost[:] = np.inf
+    for number in range(best_cost.shape[0]):
+        best_cost[number] = np.inf
     own = k if starts.candidates.shape[0] > 1 else 0
     n_passes, last = 0, best_cost.shape[0] - 1
     for number in range(starts.candidates.shape[1]):
-        v[TRIAL, :] = 0.0
+        fill(v, TRIAL, 0.0)
         for a in range(starts.nonlinear.shape[0]):
             i = starts.nonlinear[a]
             v[TRIAL, i] = min(max(starts.candidates[own, number, a], v[LOWER, i]), v[UPPER, i])
@@ -34,10 +35,10 @@ def search(model, points, starts, k, v, m, best, best_cost):
             at = last
             while at > 0 and cost < best_cost[at - 1]:
                 best_cost[at] = best_cost[at - 1]
-                best[at, :] = best[at - 1, :]
+                put(best, at, best, at - 1)
                 at -= 1
             best_cost[at] = cost
-            best[at, :] = v[TRIAL, :]
+            put(best, at, v, TRIAL)
     return n_passes
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .batch_kernels import EPS, call_pass, cholesky, cholesky_solve, part, reflect
+from .batch_kernels import EPS, call_pass, cholesky, cholesky_solve, fill, part, reflect
 
 #: Rows of v. SCALE is 1 / D; HELD is 1.0 where a bound holds the parameter in this step; STEPS takes two rows, the
 #: steps up and down of difference quotients, in turns.
@@ -97,7 +97,7 @@ def choose_steps(v, m, n):
 def evaluate_start(model, points, v, m):
     """Return F at the parameters; differences are repeated with steps made to the columns found."""
     if model.differences:
-        m[SUMS, :] = 0.0
+        fill(m, SUMS, 0.0)
         choose_steps(v, m, points.n)
         if not evaluate(model, points, v, m, PARAMS, SUMS) < np.inf:
             return np.inf

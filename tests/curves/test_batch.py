@@ -381,6 +381,8 @@ def test_result_as_a_table():
         (dict(bounds={"width": (0, 1)}), ValueError, "unknown names"),
         (dict(bounds={"a": (2, 1)}), ValueError, "lower < upper"),
         (dict(lengths=[1, 99]), ValueError, "lengths"),
+        (dict(y=[np.zeros(50), np.zeros(40)], lengths=[50, 40]), ValueError, "lengths with y as a list"),
+        (dict(y=[[0.0] * 50] * 2, lengths=[50, 40]), ValueError, "Leave lengths out"),
         (dict(max_iter=0), ValueError, "max_iter"),
         (dict(ftol=-1.0), ValueError, "ftol"),
         (dict(jac=jac_gauss), ValueError, "jac with a formula"),
