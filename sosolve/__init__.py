@@ -17,6 +17,7 @@ from .solvers import (
     Step,
     TrustRegion,
 )
+from .warmup import warmup
 
 __all__ = [
     "BFGS",
@@ -40,21 +41,24 @@ __all__ = [
     "TrustRegion",
     "__version__",
     "curve_fit",
+    "fit_curves",
     "least_squares",
     "minimize",
+    "warmup",
 ]
 
-#: Functions that are imported when they are first asked for.
-_LAZY = frozenset({"curve_fit", "least_squares", "minimize"})
+#: Functions that are imported when they are first asked for, and where they are.
+_LAZY = dict.fromkeys(("curve_fit", "least_squares", "minimize"), "scipy_api") | {"fit_curves": "curves.batch"}
 
 
 def __getattr__(name: str):
-    """Return a function of `sosolve.scipy_api`, imported now."""
+    """Return a function that is imported now."""
     if name not in _LAZY:
         raise AttributeError(f"module 'sosolve' has no attribute {name!r}")
-    from . import scipy_api
+    from importlib import import_module
 
-    globals().update({function: getattr(scipy_api, function) for function in _LAZY})
+    module = import_module(f".{_LAZY[name]}", __name__)
+    globals().update({function: getattr(module, function) for function, at in _LAZY.items() if at == _LAZY[name]})
     return globals()[name]
 
 
