@@ -1,6 +1,6 @@
 """Time to a given relative gap: sosolve beside its peers, on twelve shapes, in one run.
 
-    python tests/benchmarks/logistic.py [--cases tall,mid] [--size 1.0] [--repeats 3] [--write]
+    python tests/benchmarks/logistic.py [--cases "tall;mid"] [--size 1.0] [--repeats 3] [--write]
 
 Every solver is run along a ladder of its own tolerances; a run counts for a gap when the objective, recomputed here
 in double precision, is within it. Runs of different solvers are interleaved and the median is taken, so that only
@@ -32,7 +32,7 @@ from sosolve.kernels.pool import n_threads
 
 GAPS = (1e-3, 1e-5, 1e-7, 1e-9)
 #: Seconds after which a solver climbs no further on its ladder of tolerances.
-PATIENCE = 60.0
+PATIENCE = 20.0
 
 
 def objective(X, y, coef: np.ndarray, intercept: np.ndarray, C: float) -> float:
@@ -158,12 +158,12 @@ def report(results: dict[str, dict], gap: float, read: float, size: float) -> li
 def main() -> None:
     """Run the benchmark and print (and write) its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", default=",".join(SHAPES).replace(", ", ";"), help="names, separated by commas")
+    parser.add_argument("--cases", default=";".join(SHAPES), help="names, separated by semicolons")
     parser.add_argument("--size", type=float, default=1.0, help="fraction of the rows of each case")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--write", action="store_true", help="write doc/benchmarks/logistic.md")
     options = parser.parse_args()
-    names = [name.replace(";", ", ") for name in options.cases.split(",")]
+    names = [name.strip() for name in options.cases.split(";")]
     read = bandwidth()
     results = {}
     for name in names:
