@@ -176,28 +176,30 @@ def _empty(m: int, p: int, covariance: bool) -> dict[str, np.ndarray]:
 
 def _solver(passes, settings, points, starts, limits, scale_by_rss: bool, arrays) -> Callable[[int, int], None]:
     """Return the function that fits lo .. hi - 1 and writes to the arrays of the result."""
-    from .batch_chunk import Data, Out, Starts, fit_chunk
+    from .batch_chunk import Candidates, Data, Out, fit_chunk, room, search_chunk
     from .batch_steps import Model
 
     lower, upper = limits
     boxed = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
     p = len(passes.names)
     model = Model(passes.fused, passes.rows, p, passes.n_predictors, passes.differences, boxed)
-    none, weighted = frozen(np.empty(0), np.int64), bool(points.weighted)
+    automatic, tries, weighted = isinstance(starts, Automatic), getattr(starts, "tries", 1), bool(points.weighted)
 
     def part(array, lo: int, hi: int):
         return array[lo:hi] if len(array) > 1 else array
 
     def solve(lo: int, hi: int) -> None:
-        x, y, s, at, count = points.chunk(lo, hi)
-        if isinstance(starts, Automatic):
-            params, candidates = starts.chunk(x, y, at, count)
-            begin = Starts(params, candidates, starts.linear, starts.nonlinear, starts.tries)
-        else:
-            begin = Starts(part(starts, lo, hi), frozen(np.empty((1, 0, 0))), none, none, 1)
+        data = Data(*points.chunk(lo, hi), weighted)
         out = Out(**{name: arrays[name][lo:hi] for name in Out._fields})
-        data = Data(x, y, s, at, count, weighted)
-        fit_chunk(model, settings, data, begin, part(lower, lo, hi), part(upper, lo, hi), scale_by_rss, out)
+        low, high, memory = part(lower, lo, hi), part(upper, lo, hi), room(model, data, tries)
+        begin, costs = part(starts, lo, hi) if not automatic else None, np.zeros((1, 1))
+        if automatic:
+            begin, values = starts.chunk(data.x, data.y, data.at, data.count)
+        if automatic and values.shape[1]:
+            begin, costs = np.full((hi - lo, p * tries), np.nan), np.full((hi - lo, tries), np.inf)
+            given = Candidates(values, starts.linear, starts.nonlinear)
+            search_chunk(model, data, given, low, high, begin, costs, out.n_evaluations, memory)
+        fit_chunk(model, settings, data, frozen(begin), frozen(costs), low, high, scale_by_rss, out, memory)
 
     return solve
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from .batch_covariance import covariance_of
 from .batch_fit import BAD_DATA, BAD_START, STALLED, TOO_FEW_POINTS, minimise
-from .batch_kernels import part, put, whole
+from .batch_kernels import address, part, put, whole
 from .batch_search import search
 from .batch_steps import LOWER, N_ROWS, PARAMS, SUMS, UPPER, Points, evaluate, load_rows
 
@@ -25,14 +25,12 @@ class Data(NamedTuple):
     weighted: bool  # whether s may hold zeros: those points are left out
 
 
-class Starts(NamedTuple):
-    """Where to begin: parameters, or candidates of the nonlinear ones with the linear ones solved for."""
+class Candidates(NamedTuple):
+    """Values of the nonlinear parameters to try; the linear ones are solved for."""
 
-    params: np.ndarray  # (fits or 1, p)
-    candidates: np.ndarray  # (fits or 1, K, r); K = 0: begin at params
+    values: np.ndarray  # (fits or 1, K, r)
     linear: np.ndarray  # (q,) numbers of the linear parameters
     nonlinear: np.ndarray  # (r,)
-    tries: int  # so many of the best candidates are followed to the end
 
 
 class Out(NamedTuple):
@@ -51,32 +49,26 @@ class Out(NamedTuple):
 
 
 @part
-def prepare(data, k, d, x_room, y_room, s_room):
-    """Return (points, total sum of squares, n) of fit k; n = -1 where a value is not finite, c = 0 for no points."""
+def prepare(data, k, d, room):
+    """Return (points, total sum of squares, n) of fit k; n = -1 where a value is not finite, c = 1 where y is 0."""
     ax, ay, s_at, count = data.at[k, 0], data.at[k, 1], data.at[k, 2], data.count[k]
-    x, y, s = data.x[ax : ax + count * d], data.y[ay : ay + count], data.s[s_at : s_at + count]
-    n, check, gaps = 0, 0.0, False
-    if data.weighted:
-        for i in range(count):
-            gaps = gaps or s[i] == 0.0
-    if gaps:
-        for i in range(count):
-            if s[i] != 0.0:
-                y_room[n], s_room[n] = y[i], s[i]
-                for j in range(d):
-                    x_room[n * d + j] = x[i * d + j]
-                n += 1
-        for i in range(n):
+    n, check = 0, 0.0
+    for i in range(count):
+        if data.s[s_at + i] != 0.0:
+            n += 1
             for j in range(d):
-                check += x_room[i * d + j] * 0.0
-        found = x_room.ctypes.data, y_room.ctypes.data, s_room.ctypes.data
-        total, check2, top = _moments(y_room[:n], s_room[:n])
-    else:
-        n = count
-        for i in range(count * d):
-            check += x[i] * 0.0
-        found = x.ctypes.data, y.ctypes.data, s.ctypes.data
-        total, check2, top = _moments(y, s)
+                check += data.x[ax + i * d + j] * 0.0
+    found = address(data.x) + 8 * ax, address(data.y) + 8 * ay, address(data.s) + 8 * s_at
+    if n < count:
+        found = address(room.x), address(room.y), address(room.s)
+        to = 0
+        for i in range(count):
+            if data.s[s_at + i] != 0.0:
+                room.y[to], room.s[to] = data.y[ay + i], data.s[s_at + i]
+                for j in range(d):
+                    room.x[to * d + j] = data.x[ax + i * d + j]
+                to += 1
+    total, check2, top = _moments(data.y, data.s, ay, s_at, count)
     c = 1.0 / top if top > 0.0 else 1.0
     if check + check2 != 0.0:
         n = -1
@@ -84,34 +76,34 @@ def prepare(data, k, d, x_room, y_room, s_room):
 
 
 @part
-def _moments(y, s):
+def _moments(y, s, ay, s_at, count):
     """Return the weighted sum of squares about the mean, 0.0 (NaN where a value is not finite) and max |s y|."""
-    check, top, weight, mean = 0.0, 0.0, 0.0, 0.0
-    for i in range(y.shape[0]):
-        size = abs(s[i] * y[i])
-        check += size * 0.0
-        top = size if size > top else top
-        weight += s[i] * s[i]
-        mean += s[i] * s[i] * y[i]
+    check, top, weight, mean, total = 0.0, 0.0, 0.0, 0.0, 0.0
+    for i in range(count):
+        value, factor = y[ay + i], s[s_at + i]
+        if factor != 0.0:
+            size = abs(factor * value)
+            check += size * 0.0
+            top = size if size > top else top
+            weight += factor * factor
+            mean += factor * factor * value
     mean = mean / weight if weight > 0.0 else 0.0
-    total = 0.0
-    for i in range(y.shape[0]):
-        gap = s[i] * (y[i] - mean)
-        total += gap * gap
+    for i in range(count):
+        if s[s_at + i] != 0.0:
+            gap = s[s_at + i] * (y[ay + i] - mean)
+            total += gap * gap
     return total, check, top
 
 
 @part
-def run_one(model, settings, points, starts, k, v, m, B, best, best_cost):
-    """Run fit k from its start, or from its best candidates; return what `minimise` does for the best of the runs."""
+def run_one(model, settings, points, starts, costs, k, v, m, B, best):
+    """Run fit k from each of its starts whose cost is finite; return what `minimise` does for the best of the runs."""
     n_passes, n_iter, status, cost, chosen = 0, 0, BAD_START, np.nan, 0
-    if starts.candidates.shape[1] > 0:
-        n_passes = search(model, points, starts, k, v, m, best, best_cost)
-    else:
-        put(best, 0, starts.params, k if starts.params.shape[0] > 1 else 0)
-        best_cost[0] = 0.0
-    for number in range(best_cost.shape[0]):
-        if best_cost[number] < np.inf:
+    tries, own = costs.shape[1], k if costs.shape[0] > 1 else 0
+    for number in range(tries):
+        for i in range(model.p):
+            best[number, i] = starts[k if starts.shape[0] > 1 else 0, tries * i + number]
+        if costs[own, number] < np.inf:
             put(v, PARAMS, best, number)
             found = minimise(model, settings, points, v, m, B)
             n_iter, n_passes = n_iter + found[2], n_passes + found[3]
@@ -119,7 +111,7 @@ def run_one(model, settings, points, starts, k, v, m, B, best, best_cost):
                 status, cost, chosen = found[0], found[1], number
             put(best, number, v, PARAMS)
     put(v, PARAMS, best, chosen)
-    if status != BAD_START and best_cost.shape[0] > 1:
+    if status != BAD_START and tries > 1:
         evaluate(model, points, v, m, PARAMS, SUMS)
     return status, cost, n_iter, n_passes
 
@@ -137,31 +129,71 @@ def store(model, points, v, out, k, C, factor):
                     out.covariance[k, i, j] = C[i, j] * factor
 
 
-@whole
-def fit_chunk(model, settings, data, starts, lower, upper, scale_by_rss, out):
-    """Fit everything in `data` and fill `out`, whose floats are NaN; lower and upper have shape (fits or 1, p)."""
-    p, longest = model.p, 1
-    for k in range(data.count.shape[0]):
-        longest = max(longest, data.count[k])
-    v, m, B = np.ones((N_ROWS, p)), np.empty((3, p * (p + 3) // 2)), np.empty((longest + p, p + 1))
-    best, best_cost, C, order = (
-        np.empty((starts.tries, p)),
-        np.empty(starts.tries),
-        np.empty((p, p)),
-        np.empty(p, np.intp),
-    )
+class Room(NamedTuple):
+    """Memory of one task, allocated by `room`; see `batch_steps` for v, m and B."""
+
+    v: np.ndarray
+    m: np.ndarray
+    B: np.ndarray
+    best: np.ndarray  # (tries, p)
+    C: np.ndarray  # (p, p)
+    order: np.ndarray  # (p,)
+    x: np.ndarray  # the points of a fit without those of weight 0
+    y: np.ndarray
+    s: np.ndarray
+
+
+def room(model, data, tries: int) -> Room:
+    """Return the memory that the fits of a task need."""
+    p, longest = model.p, int(data.count.max(initial=1))
     spare = longest if data.weighted else 1
-    x_room, y_room, s_room = np.empty(spare * model.d), np.empty(spare), np.empty(spare)
+    shapes = (3, p * (p + 3) // 2), (longest + p, p + 1), (tries, p), (p, p)
+    m, B, best, C = map(np.empty, shapes)
+    order, flat = np.empty(p, np.int64), (np.empty(spare * model.d), np.empty(spare), np.empty(spare))
+    return Room(np.ones((N_ROWS, p)), m, B, best, C, order, *flat)
+
+
+@part
+def set_bounds(v, lower, upper, k):
+    """Copy the bounds of fit k."""
+    put(v, LOWER, lower, k if lower.shape[0] > 1 else 0)
+    put(v, UPPER, upper, k if upper.shape[0] > 1 else 0)
+
+
+@whole
+def search_chunk(model, data, candidates, lower, upper, starts, costs, n_passes, room):
+    """Write the best candidates of each fit to starts (fits, p tries) and costs (fits, tries), the best first.
+
+    Entry (i, number) of a fit's starts is at tries i + number; costs are inf where there is no candidate.
+    """
+    v, best, tries = room.v, room.best, costs.shape[1]
     for k in range(data.count.shape[0]):
-        points, total, n = prepare(data, k, model.d, x_room, y_room, s_room)
+        points, _, n = prepare(data, k, model.d, room)
+        if n >= model.p:
+            set_bounds(v, lower, upper, k)
+            n_passes[k] = search(model, points, candidates, k, v, room.m, best, costs)
+            for number in range(tries):
+                for i in range(model.p):
+                    starts[k, tries * i + number] = best[number, i]
+
+
+@whole
+def fit_chunk(model, settings, data, starts, costs, lower, upper, scale_by_rss, out, room):
+    """Fit everything in `data` and fill `out`, whose floats are NaN; lower and upper have shape (fits or 1, p).
+
+    Starts are as `search_chunk` leaves them, or (fits or 1, p) with costs of 0.
+    """
+    p, v, m, B = model.p, room.v, room.m, room.B
+    for k in range(data.count.shape[0]):
+        points, total, n = prepare(data, k, model.d, room)
         out.n_points[k] = max(n, 0)
         if n < p:
             out.status[k] = BAD_DATA if n < 0 else TOO_FEW_POINTS
             continue
-        put(v, LOWER, lower, k if lower.shape[0] > 1 else 0)
-        put(v, UPPER, upper, k if upper.shape[0] > 1 else 0)
-        status, cost, n_iter, n_passes = run_one(model, settings, points, starts, k, v, m, B, best, best_cost)
-        out.status[k], out.n_iter[k], out.n_evaluations[k] = status, n_iter, n_passes
+        set_bounds(v, lower, upper, k)
+        status, cost, n_iter, n_passes = run_one(model, settings, points, starts, costs, k, v, m, B, room.best)
+        out.status[k], out.n_iter[k] = status, n_iter
+        out.n_evaluations[k] += n_passes
         if status == BAD_START:
             continue
         out.rss[k] = cost / (points.c * points.c)
@@ -170,8 +202,8 @@ def fit_chunk(model, settings, data, starts, lower, upper, scale_by_rss, out):
         if scale_by_rss:
             factor = cost / (n - p) if n > p else np.nan
         if status > 0 or status == STALLED:
-            covariance_of(model, points, v, m, B, C, order)
-        store(model, points, v, out, k, C, factor)
+            covariance_of(model, points, v, m, B, room.C, room.order)
+        store(model, points, v, out, k, room.C, factor)
 
 
 @whole
@@ -182,6 +214,6 @@ def predict_chunk(model, x, params, out):
     for k in range(out.shape[0]):
         own = k if x.shape[0] > 1 else 0
         v[PARAMS, :] = params[k, :]
-        at = x.ctypes.data + 8 * x.shape[1] * own
-        load_rows(model, Points(at, nothing.ctypes.data, unit.ctypes.data, n, 1.0), v, B)
+        at = address(x) + 8 * x.shape[1] * own
+        load_rows(model, Points(at, address(nothing), address(unit), n, 1.0), v, B)
         out[k, :] = B[:, p]

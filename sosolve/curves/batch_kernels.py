@@ -42,7 +42,7 @@ def stamp() -> str:
 def whole(py_func):
     """Return a function compiled and kept on disk: its name changes with the sources, those of its callees too."""
     py_func.__qualname__ = f"{py_func.__name__}_{stamp()}"
-    return jit(fastmath=EXACT)(py_func)
+    return jit(fastmath=EXACT, no_cfunc_wrapper=True)(py_func)
 
 
 #: x, y, s, n, c, params, steps, out: the arguments of a pass, see `batch_code`.
@@ -67,6 +67,17 @@ def call_pass(typingctx, address, x, y, s, n, c, params, steps, out):
         return builder.call(function, given)
 
     return signature, codegen
+
+
+@intrinsic
+def address(typingctx, array):
+    """Return where the data of an array begin, as an integer."""
+
+    def codegen(context, builder, signature, args):
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.ptrtoint(data, context.get_value_type(types.intp))
+
+    return types.intp(array), codegen
 
 
 @intrinsic

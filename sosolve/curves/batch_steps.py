@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .batch_kernels import EPS, call_pass, cholesky, cholesky_solve, fill, part, reflect
+from .batch_kernels import EPS, address, call_pass, cholesky, cholesky_solve, fill, part, reflect
 
 #: Rows of v. SCALE is 1 / D; HELD is 1.0 where a bound holds the parameter in this step; STEPS takes two rows, the
 #: steps up and down of difference quotients, in turns.
@@ -54,8 +54,8 @@ def evaluate(model, points, v, m, at, sums):
     """Return F at the row `at` of v and fill the row `sums` of m; inf where anything is not finite."""
     p, width = model.p, m.shape[1]
     cost = call_pass(
-        model.fused, points.x, points.y, points.s, points.n, points.c, v.ctypes.data + 8 * p * at,
-        v.ctypes.data + 8 * p * STEPS, m.ctypes.data + 8 * width * sums,
+        model.fused, points.x, points.y, points.s, points.n, points.c, address(v) + 8 * p * at,
+        address(v) + 8 * p * STEPS, address(m) + 8 * width * sums,
     )  # fmt: skip
     check = cost * 0.0
     for i in range(width):
@@ -67,8 +67,8 @@ def evaluate(model, points, v, m, at, sums):
 def load_rows(model, points, v, B):
     """Fill the first n rows of B with J and r at the parameters."""
     call_pass(
-        model.rows, points.x, points.y, points.s, points.n, points.c, v.ctypes.data + 8 * model.p * PARAMS,
-        v.ctypes.data + 8 * model.p * STEPS, B.ctypes.data,
+        model.rows, points.x, points.y, points.s, points.n, points.c, address(v) + 8 * model.p * PARAMS,
+        address(v) + 8 * model.p * STEPS, address(B),
     )  # fmt: skip
 
 

@@ -102,11 +102,14 @@ class _Cache(FunctionCache):
                 return
 
 
-def jit(fastmath=FAST, cached=True):
-    """Return the decorator of all kernels: `nogil`, our flags, and our cache unless the function is only inlined."""
+def jit(fastmath=FAST, cached=True, **options):
+    """Return the decorator of all kernels: `nogil`, our flags, and our cache unless the function is only inlined.
+
+    `options` are further ones of `numba.njit`.
+    """
 
     def decorate(py_func):
-        dispatcher = numba.njit(nogil=True, fastmath=set(fastmath), error_model="numpy")(py_func)
+        dispatcher = numba.njit(nogil=True, fastmath=set(fastmath), error_model="numpy", **options)(py_func)
         if cached and folder() is not None:
             try:
                 dispatcher._cache = _Cache(py_func)
