@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from importlib.util import find_spec
 
 import numpy as np
 import scipy.sparse
@@ -71,11 +72,13 @@ def _fit_linear(sparse: bool, dtype: str) -> None:
 
 
 def _fit_curves() -> None:
-    """Fit two lines, given as a function: a formula would need SymPy."""
+    """Fit two lines, given as a function; where SymPy is there for a formula, search for a start too."""
     from .curves.batch import fit_curves
 
     x = np.linspace(0.0, 1.0, 8)
     fit_curves(_line, x, np.stack([1.0 + x, 2.0 - x]), p0=[1.0, 0.0]).predict(x)
+    if find_spec("sympy") is not None:
+        fit_curves("a*exp(-b*x)", x, np.exp(-x)[None])
 
 
 def _line(x, a, b):

@@ -10,7 +10,9 @@ optimum when its sum of squares exceeds the least that any of them found by less
 import os
 import platform
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -23,6 +25,21 @@ from sosolve.curves.batch import fit_curves
 
 M, N = 10_000, 50
 FORMULA = "a*exp(-(x - mu)**2/(2*sigma**2)) + offset"
+#: One fit in a process of its own, after the imports; prints the seconds.
+FIRST = """
+import time
+import numpy as np
+from sosolve.curves import parse
+from sosolve.curves.batch import fit_curves
+from sosolve.curves import batch_chunk
+x = np.linspace(-5.0, 5.0, 50)
+formula = parse("a*exp(-(x - mu)**2/(2*sigma**2)) + offset", 1)
+began = time.perf_counter()
+fit_curves(formula, x, np.exp(-(x**2))[None], p0=[1.0, 0.1, 1.0, 0.0])
+first = time.perf_counter()
+fit_curves(formula, x, np.exp(-(x**2))[None])
+print(first - began, time.perf_counter() - first)
+"""
 OUT = Path(__file__).resolve().parents[2] / "doc" / "benchmarks" / "curves_batch.md"
 
 
@@ -83,6 +100,18 @@ def measure(rounds):
     return x, y, found
 
 
+def first_use(repeats=3):
+    """Return the least seconds of a first fit (from p0, then without) from an empty cache, and from a filled one."""
+    found = {"cold": [], "cached": []}
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            for seconds in found.values():
+                env = os.environ | {"SOSOLVE_CACHE_DIR": folder}
+                out = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, check=True, env=env)
+                seconds.append([float(number) for number in out.stdout.split()])
+    return {name: [min(column) for column in zip(*seconds, strict=True)] for name, seconds in found.items()}
+
+
 def machine():
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
@@ -128,10 +157,18 @@ def main():
         f"All but the last row start from the same guess, read off the data. {rounds} interleaved rounds. Other",
         "processes were running on the machine, so that the least time says more than the median. `curve_fit` runs at",
         "its default tolerances (1.5e-8), `fit_curves` at its own, tighter ones, and with the covariance of each fit,",
-        "as curve_fit. Compiling is not counted: once per machine about 20 s for the solver, 1 s for each new formula.",
+        "as curve_fit. Compiling is not counted in the table.",
         "A fit is at the optimum when its sum of squares exceeds the least found by any row by less than 1e-9 of it.",
         "",
         *table(*measure(rounds)),
+        "",
+        "The first fit of a process, after its imports, in seconds (the least of 3 processes): the solver is compiled",
+        "once for each version of the sources, the formula once for each formula, the search for a start when first",
+        "needed; then they come from the disk.",
+        "",
+        "| | from p0 | then without p0 |",
+        "|---|---|---|",
+        *(f"| {name} | {known:.1f} | {searched:.1f} |" for name, (known, searched) in first_use().items()),
         "",
     ]
     print("\n".join(lines))
