@@ -10,7 +10,6 @@ ratios within one run are read. With --write the table goes to doc/benchmarks/lo
 from __future__ import annotations
 
 import argparse
-import platform
 import sys
 import time
 import warnings
@@ -19,16 +18,14 @@ from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
-import sklearn
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression as SklearnLogisticRegression
 
 sys.path.insert(0, str(Path(__file__).parent))
+from machine import describe
 from shapes import SHAPES
 
-import sosolve
 from sosolve import LogisticRegression
-from sosolve.kernels.pool import n_threads
 
 GAPS = (1e-3, 1e-5, 1e-7, 1e-9)
 #: Seconds after which a solver climbs no further on its ladder of tolerances.
@@ -172,9 +169,7 @@ def main() -> None:
     text = [
         "# Logistic and softmax regression",
         "",
-        f"{platform.machine()}, {_cpu()}, {n_threads()} threads, reads {read / 1e9:.0f} GB/s; "
-        f"Python {platform.python_version()}, NumPy {np.__version__}, scikit-learn {sklearn.__version__}, "
-        f"sosolve {sosolve.__version__}; rows times {options.size:g}; median of {options.repeats} runs.",
+        f"{describe()}; reads {read / 1e9:.0f} GB/s. Rows times {options.size:g}; median of {options.repeats} runs.",
         "Peers: scikit-learn's lbfgs, newton-cg and newton-cholesky along their own tolerances. "
         "Ratio: best peer / sosolve.",
     ]
@@ -184,15 +179,6 @@ def main() -> None:
     if options.write:
         target = Path(__file__).resolve().parents[2] / "doc" / "benchmarks" / "logistic.md"
         target.write_text("\n".join(text) + "\n")
-
-
-def _cpu() -> str:
-    """Return the name of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or "unknown processor"
 
 
 if __name__ == "__main__":
