@@ -16,7 +16,7 @@ import sosolve
 seconds = sosolve.warmup(linear="linear" in sys.argv)
 from sosolve.curves import batch_chunk
 from sosolve.kernels import cache, numba_chunks
-kernels = [batch_chunk.fit_chunk, batch_chunk.search_chunk, numba_chunks.logistic_chunk, numba_chunks.softmax_chunk]
+kernels = [batch_chunk.fit_chunk, batch_chunk.search_chunk, numba_chunks.fused_chunk, numba_chunks.softmax_chunk]
 misses = [sum(kernel.stats.cache_misses.values()) for kernel in kernels]
 print(json.dumps([seconds, misses, cache.folder() is not None]))
 """

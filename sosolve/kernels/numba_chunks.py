@@ -12,6 +12,9 @@ from .cache import jit
 from .numba_losses import logistic_block, softmax_block, softmax_mv_block, squared_block, take_weights
 from .numba_storage import add_rows, add_rows_k, diagonal_rows, dot_rows, dot_rows_k, moment_rows
 
+#: Losses of one output that `fused_chunk` knows.
+SQUARED, LOGISTIC = 0, 1
+
 
 @jit()
 def linear_chunk(X, w, b, lo, hi, block, z):
@@ -88,7 +91,8 @@ def softmax_normal_mv_chunk(X, P, s, v, v0, lo, hi, block, g, total):
 
 
 @jit()
-def logistic_chunk(X, y, s, w, b, lo, hi, block, z, h, g):
+def fused_chunk(X, y, s, w, b, loss, lo, hi, block, z, h, g):
+    """Return (value, sum r) of one output, `loss` being LOGISTIC or SQUARED."""
     r, weights = np.empty(block), np.empty(block)
     value, total = 0.0, 0.0
     for start in range(lo, hi, block):
@@ -98,25 +102,10 @@ def logistic_chunk(X, y, s, w, b, lo, hi, block, z, h, g):
         for i in range(part.shape[0]):
             part[i] += b
         take_weights(s, start, stop, weights)
-        found = logistic_block(y[start:stop], weights, part, h[start:stop], r)
-        value += found[0]
-        total += found[1]
-        add_rows(X, r, start, stop, g)
-    return value, total
-
-
-@jit()
-def squared_chunk(X, y, s, w, b, lo, hi, block, z, h, g):
-    r, weights = np.empty(block), np.empty(block)
-    value, total = 0.0, 0.0
-    for start in range(lo, hi, block):
-        stop = min(start + block, hi)
-        part = z[start:stop]
-        dot_rows(X, w, start, stop, part)
-        for i in range(part.shape[0]):
-            part[i] += b
-        take_weights(s, start, stop, weights)
-        found = squared_block(y[start:stop], weights, part, h[start:stop], r)
+        if loss == LOGISTIC:
+            found = logistic_block(y[start:stop], weights, part, h[start:stop], r)
+        else:
+            found = squared_block(y[start:stop], weights, part, h[start:stop], r)
         value += found[0]
         total += found[1]
         add_rows(X, r, start, stop, g)

@@ -163,23 +163,25 @@ def softmax_normal_mv(X, P, s, v, v0):
     return plan.gradient(g), total.sum(axis=0)
 
 
-def _fused(chunk, X, y, s, w, b):
+def _fused(loss, X, y, s, w, b):
     plan = _Pass(X)
     g, _ = plan.slots(X.shape[1])
     z, h = np.empty(X.shape[0]), np.empty(X.shape[0])
     (y, s, w), b = _doubles(y, s, w), float(b)
-    found = plan.run(lambda k, lo, hi: chunk(plan.storage, y, s, w, b, lo, hi, plan.block, z, h, g[k]))
+    found = plan.run(
+        lambda k, lo, hi: chunks.fused_chunk(plan.storage, y, s, w, b, loss, lo, hi, plan.block, z, h, g[k])
+    )
     return sum(f[0] for f in found), z, h, g.sum(axis=0), np.float64(sum(f[1] for f in found))
 
 
 def logistic_linear(X, y, s, w, b):
     """Return (value, z, h, X' r, sum r) of the logistic loss of z = X w + b, in one pass."""
-    return _fused(chunks.logistic_chunk, X, y, s, w, b)
+    return _fused(chunks.LOGISTIC, X, y, s, w, b)
 
 
 def squared_linear(X, y, s, w, b):
     """Return (value, z, h, X' r, sum r) of the squared loss of z = X w + b, in one pass."""
-    return _fused(chunks.squared_chunk, X, y, s, w, b)
+    return _fused(chunks.SQUARED, X, y, s, w, b)
 
 
 def softmax_linear(X, y, s, w, b, reference):
