@@ -41,25 +41,26 @@ def compiled_fit(
     n, p = data.y.size, theta.shape[0]
     if data.factor is not None or data.y.ndim != 1 or data.x.shape[0] != n or n <= p:
         return None
-    fit_chunk, Data, Starts, Out, settings, nothing = _parts()
+    fit_chunk, Data, Out, room, settings, no_cost = _parts()
     weights = _ones(n) if data.weights is None else _frozen(np.broadcast_to(data.weights, (n,)))
     at, count = _places(n)
     out = Out(
-        params=np.empty((1, p)),
-        stderr=np.empty((1, p)),
+        params=np.full((1, p), np.nan),
+        stderr=np.full((1, p), np.nan),
         covariance=np.full((1, p, p), np.nan),
         on_bound=np.zeros((1, p), dtype=bool),
-        rss=np.empty(1),
-        r_squared=np.empty(1),
+        rss=np.full(1, np.nan),
+        r_squared=np.full(1, np.nan),
         n_points=np.empty(1, dtype=np.int32),
         status=np.empty(1, dtype=np.int8),
         n_iter=np.empty(1, dtype=np.int32),
-        n_evaluations=np.empty(1, dtype=np.int32),
+        n_evaluations=np.zeros(1, dtype=np.int32),
     )
     points = Data(_frozen(data.x).reshape(-1), _frozen(data.y), weights, at, count, data.weights is not None)
-    starts = Starts(_frozen(theta[None]), nothing[0], nothing[1], nothing[1], 1)
     low, high = _no_bounds(p)
-    fit_chunk(_model(formula), settings, points, starts, low, high, not absolute_sigma, out)
+    model = _model(formula)
+    begin = _frozen(theta[None])
+    fit_chunk(model, settings, points, begin, no_cost, low, high, not absolute_sigma, out, room(model, points, 1))
     popt, pcov = out.params[0], out.covariance[0]
     if out.status[0] <= 0 or not np.isfinite(pcov.sum() + popt.sum()):
         return None
@@ -74,13 +75,11 @@ def _frozen(array: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _parts() -> tuple:
-    """Return the compiled solver, the tuples it takes, its settings and two empty arrays."""
-    from ..curves.batch_chunk import Data, Out, Starts, fit_chunk
-    from ..curves.batch_data import frozen
+    """Return the compiled solver, the tuples it takes, its memory and settings, and the cost of a given start."""
+    from ..curves.batch_chunk import Data, Out, fit_chunk, room
     from ..curves.batch_fit import Settings
 
-    nothing = (_frozen(np.empty((1, 0, 0))), frozen(np.empty(0), np.int64))
-    return fit_chunk, Data, Starts, Out, Settings(STEPS, FTOL, XTOL, GTOL), nothing
+    return fit_chunk, Data, Out, room, Settings(STEPS, FTOL, XTOL, GTOL), _frozen(np.zeros((1, 1)))
 
 
 @lru_cache(maxsize=128)
