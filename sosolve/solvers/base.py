@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
-
-from array_api_compat import array_namespace
 
 from ..history import STEP_FIELDS, History, Record, Result, Status
 from ..linalg import max_abs, norm
@@ -370,14 +367,3 @@ def _check_needs(solver: Solver, point: Point) -> None:
                 f"{type(solver).__name__} needs {', '.join(solver.needs)}, but the objective offers no {need!r}: "
                 "add it to the objective, or choose a solver that needs less (lbfgs needs only the gradient)"
             )
-
-
-def is_finite(value: float, a: Array) -> bool:
-    """Return whether a float and every component of an array are finite."""
-    xp = array_namespace(a)
-    return math.isfinite(value) and bool(xp.all(xp.isfinite(a)))
-
-
-def settings_of(solver_class: type[Solver]) -> tuple[str, ...]:
-    """Return the names of the settings that a solver class accepts."""
-    return tuple(inspect.signature(solver_class).parameters)
