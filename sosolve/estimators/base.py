@@ -26,6 +26,7 @@ from ..history import Result, Status
 from ..kernels.pool import thread_limit
 from ..protocols import Point
 from ..solvers import SOLVERS, Solver
+from .arguments import unfinished
 from .auto import choose, start_share
 from .common import Watcher, advised, restored_on_error
 from .outputs import OneRowEach
@@ -281,9 +282,10 @@ def _warn_unless_converged(estimator: LinearClassifier, result: Result) -> None:
         return
     last = result.history[-1] if len(result.history) else None
     decrement = "" if last is None or math.isnan(last.decrement) else f", Newton decrement {last.decrement:.2g}"
+    opening = unfinished(estimator.solver, result.n_iter) if result.status is Status.MAX_ITER else ""
     warnings.warn(
-        f"{type(estimator).__name__} {result.status.name}: {result.message} (after {result.n_iter} iterations of "
-        f"{estimator.solver_.name or type(estimator.solver_).__name__}: objective {result.value:.6g}, "
+        f"{opening}{type(estimator).__name__} {result.status.name}: {result.message} (after {result.n_iter} iterations "
+        f"of {estimator.solver_.name or type(estimator.solver_).__name__}: objective {result.value:.6g}, "
         f"max |gradient| {result.grad_norm:.2g}{decrement}; the best iterate is kept).",
         ConvergenceWarning,
         stacklevel=5,  # this function, _fit, fit, scikit-learn's wrapper, the caller

@@ -66,6 +66,7 @@ class Watcher:
 
     def __init__(self, estimator: BaseEstimator, X, max_subtasks: int | None):
         self.estimator, self.X, self.context, self.task = estimator, X, None, None
+        self.last: Point | None = None
         if getattr(estimator, "_skl_callbacks", None):
             self.context = estimator._init_callback_context(max_subtasks=max_subtasks)
             self.context.call_on_fit_task_begin(estimator=estimator, X=X, y=None)
@@ -74,7 +75,9 @@ class Watcher:
         """Begin the task of one iteration."""
         if self.context is not None:
             self.task = self.context.subcontext(task_name="iteration")
-            self.task.call_on_fit_task_begin(estimator=self.estimator, X=self.X)
+            last = self.last
+            attributes = None if last is None else lambda: self.attributes(last)
+            self.task.call_on_fit_task_begin(estimator=self.estimator, X=self.X, reconstruction_attributes=attributes)
 
     def __call__(self, record: Record, point: Point) -> Status | bool | None:
         """End the task; return whether to stop."""
@@ -85,7 +88,7 @@ class Watcher:
             )
         stop = False
         if self.task is not None:
-            task, self.task = self.task, None
+            task, self.task, self.last = self.task, None, point
             stop = task.call_on_fit_task_end(
                 estimator=self.estimator, X=self.X, reconstruction_attributes=lambda: self.attributes(point)
             )
@@ -105,6 +108,7 @@ class Watcher:
 
     def close(self) -> None:
         """End what is still open: the task of an interrupted iteration, and the fit."""
+        self.last = None
         if self.context is None:
             return
         if self.task is not None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
 
 from .._compat import Hidden, Interval, StrOptions, fit_context
+from .arguments import check_liblinear_classes, strength_and_mixture
 from .base import LinearClassifier
 from .outputs import OneRow, OneRowEach
 
@@ -171,33 +171,16 @@ class LogisticRegression(LinearClassifier):
         Raises
         ------
         ValueError
-            If the penalty has an L1 part.
+            If the penalty has an L1 part, or the solver of that name cannot do what is asked.
         """
-        if self.l1_ratio is None:
-            warnings.warn("l1_ratio=None is deprecated; use 0 <= l1_ratio <= 1 instead.", FutureWarning, stacklevel=4)
-        if self.n_jobs is not None:
-            warnings.warn(
-                f"n_jobs={self.n_jobs} has no effect and will be removed with scikit-learn 1.10; leave it unspecified.",
-                FutureWarning,
-                stacklevel=4,
-            )
-        if self.penalty != "deprecated":
-            warnings.warn(
-                f"penalty={self.penalty!r} is deprecated as in scikit-learn 1.8; leave it out and use C=np.inf for "
-                "no penalty.",
-                FutureWarning,
-                stacklevel=4,
-            )
-            if self.penalty is None and self.C != 1.0:
-                warnings.warn("penalty=None ignores C and l1_ratio.", UserWarning, stacklevel=4)
-        if self.penalty is None:
-            return np.inf
-        if self.penalty in ("l1", "elasticnet") or (self.penalty == "deprecated" and (self.l1_ratio or 0) > 0):
+        C, l1_ratio = strength_and_mixture(self)
+        if l1_ratio > 0.0 and not np.isinf(C):
             raise ValueError(
                 f"received penalty={self.penalty!r} with l1_ratio={self.l1_ratio!r}; only the L2 penalty (l1_ratio=0) "
                 "is available: set l1_ratio=0, or use sklearn.linear_model.LogisticRegression(solver='saga') for L1"
             )
-        return float(self.C)
+        return C
 
     def _outputs(self, classes):
+        check_liblinear_classes(self.solver, len(classes))
         return OneRow(2) if len(classes) == 2 else OneRowEach(len(classes))

@@ -14,7 +14,7 @@ class OneRowEach:
     """Softmax with a row of coefficients for each class.
 
     Nothing changes when a constant is added to all intercepts nor, without a penalty, when a vector is added to all
-    rows of coefficients: the means over the classes are set to zero.
+    rows of coefficients: the means over the classes are set to zero. Under L2 they are zero at the optimum.
     """
 
     n_classes: int
@@ -32,9 +32,9 @@ class OneRowEach:
         """Return the intercepts of the model without features, shape (outputs,)."""
         return log_prior - log_prior.mean()
 
-    def to_attributes(self, coef: np.ndarray, intercept: np.ndarray, penalised: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Return (coef_, intercept_) from the model's."""
-        return coef if penalised else coef - coef.mean(axis=0), intercept - intercept.mean()
+    def to_attributes(self, coef: np.ndarray, intercept: np.ndarray, centred: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Return (coef_, intercept_) from the model's; coefficients centred over the classes where asked."""
+        return coef - coef.mean(axis=0) if centred else coef, intercept - intercept.mean()
 
     def from_attributes(self, coef: np.ndarray, intercept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the model's coefficients and intercepts from the attributes."""
@@ -54,7 +54,7 @@ class OneRow(OneRowEach):
         """Return the log odds without features, shape (1,)."""
         return log_prior[1:] - log_prior[:1]
 
-    def to_attributes(self, coef: np.ndarray, intercept: np.ndarray, penalised: bool) -> tuple[np.ndarray, np.ndarray]:
+    def to_attributes(self, coef: np.ndarray, intercept: np.ndarray, centred: bool) -> tuple[np.ndarray, np.ndarray]:
         """Return the pair as it is: nothing is free."""
         return coef, intercept
 
@@ -87,7 +87,7 @@ class AgainstReference(OneRowEach):
         """Return the log odds against the reference without features."""
         return np.delete(log_prior, self.reference) - log_prior[self.reference]
 
-    def to_attributes(self, coef: np.ndarray, intercept: np.ndarray, penalised: bool) -> tuple[np.ndarray, np.ndarray]:
+    def to_attributes(self, coef: np.ndarray, intercept: np.ndarray, centred: bool) -> tuple[np.ndarray, np.ndarray]:
         """Return the pair with a row of zeros for the reference."""
         return np.insert(coef, self.reference, 0.0, axis=0), np.insert(intercept, self.reference, 0.0)
 

@@ -133,7 +133,7 @@ class Problem:
 
     def attributes(self, theta: np.ndarray) -> dict[str, np.ndarray]:
         """Return `coef_` and `intercept_` in the user's units and dtype."""
-        coef, intercept = self.outputs.to_attributes(*self.model.coefficients(theta), self.alpha > 0.0)
+        coef, intercept = self.outputs.to_attributes(*self.model.coefficients(theta), True)
         dtype = self.X.dtype
         return {"coef_": coef.astype(dtype, copy=False), "intercept_": intercept.astype(dtype, copy=False)}
 

@@ -579,16 +579,63 @@ def test_penalties_and_deprecations():
     X, y = REAL["iris"]
     with pytest.raises(ValueError, match=r"received .*l1_ratio=0.5; only the L2 penalty"):
         LogisticRegression(l1_ratio=0.5).fit(X, y)
-    with pytest.warns(FutureWarning, match="n_jobs=2 has no effect"):
+    with pytest.warns(FutureWarning, match="n_jobs' has no effect .* received n_jobs=2"):
         LogisticRegression(n_jobs=2).fit(X, y)
-    with pytest.warns(FutureWarning, match="l1_ratio=None is deprecated"):
+    with pytest.warns(FutureWarning, match="l1_ratio=None' was deprecated"):
         LogisticRegression(l1_ratio=None).fit(X, y)
     data = TABLES["unpenalised"]
-    with pytest.warns(FutureWarning, match="penalty=None is deprecated"):
+    with pytest.warns(FutureWarning, match="'penalty' was deprecated .* received penalty=None"):
         none = LogisticRegression(penalty=None).fit(data.X, data.y)
     np.testing.assert_array_equal(none.coef_, LogisticRegression(C=np.inf).fit(data.X, data.y).coef_)
-    with pytest.warns(FutureWarning, match="penalty='l2' is deprecated"):
+    with pytest.warns(FutureWarning, match="received penalty='l2': leave it out and say l1_ratio=0"):
         LogisticRegression(penalty="l2").fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"solver": "bfgs", "l1_ratio": 1}, "Solver bfgs supports only 'l2' or None penalties, got l1_ratio=1"),
+        ({"solver": "saga", "dual": True}, "Solver saga supports only dual=False, got dual=True: leave dual out"),
+        ({"solver": "liblinear", "l1_ratio": 0.5}, "Only 'saga' solver supports elasticnet penalty"),
+        (
+            {"solver": "liblinear", "C": np.inf},
+            "penalty=None is not supported for the liblinear solver: use a finite C",
+        ),
+        ({"solver": "liblinear"}, "received 3 classes: use solver='auto', or wrap the estimator"),
+    ],
+)
+def test_names_of_solvers_promise_what_they_do_in_scikit_learn(parameters, message):
+    """What a solver of that name cannot do there is refused here; "auto" and "liblinear" take dual=True."""
+    X, y = REAL["iris"]
+    with pytest.raises(ValueError, match=message):
+        LogisticRegression(**parameters).fit(X, y)
+    for name in ("liblinear", "auto"):
+        assert LogisticRegression(solver=name, dual=True).fit(X[50:], y[50:]).result_.converged
+
+
+def test_contradictions_of_the_deprecated_penalty():
+    """Each is a warning with scikit-learn's words."""
+    X, y = TABLES["unpenalised"].X, TABLES["unpenalised"].y
+    with (
+        pytest.warns(FutureWarning, match="'penalty' was deprecated"),
+        pytest.warns(UserWarning, match="Inconsistent values: penalty=l2 with l1_ratio=1"),
+    ):
+        assert LogisticRegression(penalty="l2", l1_ratio=1).fit(X, y).result_.converged
+    with (
+        pytest.warns(FutureWarning, match="say l1_ratio="),
+        pytest.raises(ValueError, match="received penalty='elasticnet' with l1_ratio=None"),
+    ):
+        LogisticRegression(penalty="elasticnet", l1_ratio=None).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("solver", "opening"),
+    [("lbfgs", "lbfgs failed to converge after 1 iter"), ("saga", "The max_iter was reached"), ("bfgs", "LogisticReg")],
+)
+def test_filters_by_the_words_of_scikit_learn(solver, opening):
+    """A warning of too few iterations begins as scikit-learn's does for that solver."""
+    with pytest.warns(ConvergenceWarning, match=rf"^{opening}.*MAX_ITER"):
+        LogisticRegression(solver=solver, max_iter=1).fit(*REAL["breast cancer"])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,146 @@
+"""Arguments as scikit-learn 1.9 reads them: deprecated ones, and what the names of solvers promise."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+#: Solvers that minimise smooth objectives alone, and the name that also stands for a dual problem.
+SMOOTH_ONLY = ("lbfgs", "l-bfgs", "newton-cg", "newton-cholesky", "sag", "bfgs", "trust-region")
+DUAL = ("liblinear", "auto")
+
+#: How scikit-learn's warning begins where the iterations of a solver did not suffice: filters that users have set by
+#: these words go on working.
+UNFINISHED = {
+    "lbfgs": "lbfgs failed to converge after {} iteration(s). Increase the number of iterations.",
+    "newton-cg": "newton-cg failed to converge after {} iteration(s). Increase the number of iterations.",
+    "newton-cholesky": "Newton solver did not converge after {} iterations.",
+    "liblinear": "Liblinear failed to converge, increase the number of iterations.",
+    "sag": "The max_iter was reached which means the coef_ did not converge.",
+    "saga": "The max_iter was reached which means the coef_ did not converge.",
+}
+
+
+def strength_and_mixture(estimator: BaseEstimator) -> tuple[float, float]:
+    """Return C, inf for no penalty, and the share of L1 in the penalty, after the deprecations of scikit-learn 1.9.
+
+    Parameters
+    ----------
+    estimator : LogisticRegression
+
+    Raises
+    ------
+    ValueError
+        If penalty="elasticnet" comes without l1_ratio, or the solver of that name cannot do what is asked.
+    """
+    penalty, C, l1_ratio = estimator.penalty, estimator.C, estimator.l1_ratio
+    if estimator.n_jobs is not None:
+        _deprecate(
+            f"'n_jobs' has no effect since scikit-learn 1.8 and will be removed in 1.10; received "
+            f"n_jobs={estimator.n_jobs}: leave it unspecified."
+        )
+    if penalty == "deprecated":
+        if l1_ratio is None:
+            _deprecate(
+                "'l1_ratio=None' was deprecated in scikit-learn 1.8, an error from 1.10 on: use 0 <= l1_ratio <= 1."
+            )
+        C, l1_ratio = float(C), float(l1_ratio or 0.0)
+    else:
+        C, l1_ratio = _deprecated_penalty(penalty, float(C), l1_ratio)
+    check_solver_name(estimator.solver, l1_ratio, estimator.dual, unpenalised=np.isinf(C))
+    return C, l1_ratio
+
+
+def _deprecated_penalty(penalty: str | None, C: float, l1_ratio: float | None) -> tuple[float, float]:
+    """Return (C, l1_ratio) from the deprecated argument `penalty`, warning of what contradicts it."""
+    _deprecate(
+        f"'penalty' was deprecated in scikit-learn 1.8 and will be removed in 1.10; received penalty={penalty!r}: "
+        f"leave it out and say {_replacement(penalty)}."
+    )
+    if penalty == "elasticnet" and l1_ratio is None:
+        raise ValueError(
+            "received penalty='elasticnet' with l1_ratio=None; it needs the share of L1 in the penalty: "
+            "give l1_ratio a number between 0 and 1"
+        )
+    if penalty != "elasticnet" and l1_ratio is not None and 0.0 < l1_ratio < 1.0:
+        _advise(f"l1_ratio parameter is only used when penalty is 'elasticnet'. Got (penalty={penalty})")
+    if l1_ratio != {"l1": 1.0, "l2": 0.0}.get(penalty, l1_ratio):
+        _advise(
+            f"Inconsistent values: penalty={penalty} with l1_ratio={l1_ratio}. Leave penalty out, it is deprecated."
+        )
+    if penalty is None and C != 1.0:
+        _advise("Setting penalty=None will ignore the C and l1_ratio parameters")
+    if penalty is None:
+        return np.inf, 0.0
+    return C, {"l1": 1.0, "l2": 0.0}.get(penalty, l1_ratio)
+
+
+def _replacement(penalty: str | None) -> str:
+    return {"l1": "l1_ratio=1", "l2": "l1_ratio=0", None: "C=np.inf"}.get(penalty, "l1_ratio=(a number in 0 .. 1)")
+
+
+def check_solver_name(solver: object, l1_ratio: float, dual: bool, unpenalised: bool) -> None:
+    """Check that a solver given by name can do what it is asked for, as in scikit-learn.
+
+    "auto" and instances of solvers are left alone.
+
+    Parameters
+    ----------
+    solver : str or Solver
+    l1_ratio : float
+        Share of L1 in the penalty.
+    dual : bool
+    unpenalised : bool
+
+    Raises
+    ------
+    ValueError
+        If it cannot.
+    """
+    if not isinstance(solver, str):
+        return
+    if solver in SMOOTH_ONLY and l1_ratio > 0.0 and not unpenalised:
+        raise ValueError(
+            f"Solver {solver} supports only 'l2' or None penalties, got l1_ratio={l1_ratio:g}: set l1_ratio=0, or "
+            "solver='auto'"
+        )
+    if dual and solver not in DUAL:
+        raise ValueError(f"Solver {solver} supports only dual=False, got dual=True: leave dual out")
+    if solver == "liblinear" and 0.0 < l1_ratio < 1.0 and not unpenalised:
+        raise ValueError(
+            f"Only 'saga' solver supports elasticnet penalty, got solver=liblinear. (l1_ratio={l1_ratio:g}: set it to "
+            "0 or 1, or solver='auto')"
+        )
+    if solver == "liblinear" and unpenalised:
+        raise ValueError("penalty=None is not supported for the liblinear solver: use a finite C, or solver='auto'")
+
+
+def check_liblinear_classes(solver: object, n_classes: int) -> None:
+    """Check that "liblinear" is asked for two classes only: scikit-learn's never fitted a softmax.
+
+    Raises
+    ------
+    ValueError
+        If there are more.
+    """
+    if isinstance(solver, str) and solver == "liblinear" and n_classes > 2:
+        raise ValueError(
+            f"The 'liblinear' solver does not support multiclass classification; received {n_classes} classes: use "
+            "solver='auto', or wrap the estimator in sklearn.multiclass.OneVsRestClassifier"
+        )
+
+
+def unfinished(solver: object, n_iter: int) -> str:
+    """Return how scikit-learn's warning of too few iterations begins for this solver, empty where it has none."""
+    opening = UNFINISHED.get(solver) if isinstance(solver, str) else None
+    return f"{opening.format(n_iter)} " if opening else ""
+
+
+def _deprecate(message: str) -> None:
+    warnings.warn(message, FutureWarning, stacklevel=6)  # here to the caller of fit through scikit-learn's wrapper
+
+
+def _advise(message: str) -> None:
+    warnings.warn(message, UserWarning, stacklevel=6)
