@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+from array_api_compat import array_namespace
 from sklearn.base import _fit_context as fit_context
 from sklearn.callback import CallbackSupportMixin
 from sklearn.linear_model._base import LinearClassifierMixin, SparseCoefMixin
+from sklearn.utils._array_api import _bincount, check_same_namespace, get_namespace_and_device, move_to
 from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 from sklearn.utils._param_validation import HasMethods, Hidden, Interval, InvalidParameterError, StrOptions
 from sklearn.utils.validation import _check_sample_weight
@@ -18,9 +21,14 @@ __all__ = [
     "LinearClassifierMixin",
     "SparseCoefMixin",
     "StrOptions",
+    "check_same_namespace",
     "check_sample_weight",
+    "count",
     "effective_threads",
     "fit_context",
+    "get_namespace_and_device",
+    "move_to",
+    "to_host",
 ]
 
 
@@ -30,5 +38,17 @@ def effective_threads() -> int:
 
 
 def check_sample_weight(sample_weight, X):
-    """Return checked float64 sample weights, shape (n,): finite, not negative, not all zero."""
+    """Return checked float64 weights in the namespace of X, shape (n,): finite, not negative, not all zero."""
     return _check_sample_weight(sample_weight, X, dtype="float64", ensure_non_negative=True)
+
+
+def to_host(array) -> np.ndarray:
+    """Return an array of any library as a NumPy array; one of NumPy's is not copied."""
+    return array if isinstance(array, np.ndarray) else move_to(array, xp=np, device="cpu")
+
+
+def count(codes, weights, size: int) -> np.ndarray:
+    """Return the sum of the weights, shape (n,), for each of the codes 0 .. size - 1 as a NumPy array."""
+    if isinstance(codes, np.ndarray):
+        return np.bincount(codes, weights, size)
+    return to_host(_bincount(codes, weights, size, xp=array_namespace(codes)))

@@ -9,6 +9,7 @@ from numbers import Integral, Real
 
 import numpy as np
 import scipy.sparse
+from array_api_compat import array_namespace
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -19,12 +20,13 @@ from .._compat import (
     LinearClassifierMixin,
     SparseCoefMixin,
     StrOptions,
+    check_same_namespace,
     effective_threads,
 )
 from .._version import __version__
 from ..history import Result, Status
 from ..kernels.pool import thread_limit
-from ..protocols import Point
+from ..protocols import Array, Point
 from ..solvers import SOLVERS, Solver
 from .arguments import unfinished
 from .auto import choose, start_share
@@ -82,7 +84,7 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
         for name, value in problem.attributes(result.theta).items():
             setattr(self, name, value)
         self.classes_ = problem.classes
-        self.n_iter_ = np.array([result.n_iter], dtype=np.int32)
+        self.n_iter_ = problem.xp.asarray([result.n_iter], dtype=problem.xp.int32, device=problem.device)
         self.solver_ = solver
         self.history_ = result.history
         self.result_ = result
@@ -103,7 +105,7 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
         changes = {name: getattr(self, name) for name in ("tol", "max_iter") if getattr(solver, name) is None}
         return dataclasses.replace(solver, **changes), reason
 
-    def _start(self, problem: Problem) -> tuple[np.ndarray, str]:
+    def _start(self, problem: Problem) -> tuple[Array, str]:
         """Return the starting parameters and where they come from."""
         theta0 = problem.start(self)
         if self.warm_start and hasattr(self, "coef_"):
@@ -134,8 +136,9 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
 
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_classes)
-            For two classes the log odds of `classes_[1]`, else one score for each class.
+        array of shape (n_samples,) or (n_samples, n_classes)
+            For two classes the log odds of `classes_[1]`, else one score for each class; in the namespace and on the
+            device of X.
 
         Raises
         ------
@@ -144,14 +147,15 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
         ValueError
             If X is not finite or has another number of columns than in fit.
         """
-        scores = self._scores(X)
+        scores = self._scores(X, "decision_function")
         if scores.shape[1] == 1:
             return scores[:, 0]
-        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
+        return scores[:, 1] - scores[:, 0] if self.classes_.shape[0] == 2 else scores
 
-    def _scores(self, X) -> np.ndarray:
-        """Return X coef' + intercept, shape (n, rows of coef_)."""
+    def _scores(self, X, method: str) -> Array:
+        """Return X coef' + intercept, shape (n, rows of coef_), for the public method of that name."""
         check_is_fitted(self)
+        check_same_namespace(X, self, attribute="coef_", method=method)
         try:
             X = validate_data(self, X, accept_sparse="csr", reset=False)
         except ValueError as error:
@@ -160,8 +164,7 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
             raise ValueError(f"{error}. Pass the columns that fit was given, in the same order.") from None
         coef = self.coef_
         scores = X @ coef.T
-        scores = scores.toarray() if scipy.sparse.issparse(scores) else np.asarray(scores)
-        return scores + self.intercept_
+        return (scores.toarray() if scipy.sparse.issparse(scores) else scores) + self.intercept_
 
     def predict_proba(self, X):
         """Return the probabilities of the classes.
@@ -180,7 +183,8 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
         NotFittedError, ValueError
             As `decision_function`.
         """
-        return np.exp(self.predict_log_proba(X))
+        logs = self._log_proba(X, "predict_proba")
+        return array_namespace(logs).exp(logs)
 
     def predict_log_proba(self, X):
         """Return the logarithms of the probabilities: log-softmax of the scores, finite for any finite score.
@@ -198,11 +202,16 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
         NotFittedError, ValueError
             As `decision_function`.
         """
-        scores = self._scores(X)
+        return self._log_proba(X, "predict_log_proba")
+
+    def _log_proba(self, X, method: str) -> Array:
+        """Return the logarithms of the probabilities for the public method of that name."""
+        scores = self._scores(X, method)
+        xp = array_namespace(scores)
         if scores.shape[1] == 1:
-            scores = np.concatenate([np.zeros_like(scores), scores], axis=1)
-        scores = scores - scores.max(axis=1, keepdims=True)
-        return scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+            scores = xp.concat([xp.zeros_like(scores), scores], axis=1)
+        scores = scores - xp.max(scores, axis=1, keepdims=True)
+        return scores - xp.log(xp.sum(xp.exp(scores), axis=1, keepdims=True))
 
     # ------------------------------------------------------------------ scikit-learn
 
@@ -249,6 +258,7 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.array_api_support = True
         return tags
 
     def __getstate__(self):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from ..objectives import LogisticLoss, Loss, SoftmaxLoss
+from ..protocols import Array
 
 
 @dataclass(frozen=True)
@@ -24,19 +26,21 @@ class OneRowEach:
         """The loss of the outputs."""
         return SoftmaxLoss(self.n_classes)
 
-    def encode(self, codes: np.ndarray) -> np.ndarray:
+    def encode(self, codes: Array) -> Array:
         """Return the targets of the loss, float64 of shape (n,), from indices of classes."""
-        return codes.astype(np.float64)
+        xp = array_namespace(codes)
+        return xp.astype(codes, xp.float64)
 
     def intercepts(self, log_prior: np.ndarray) -> np.ndarray:
         """Return the intercepts of the model without features, shape (outputs,)."""
         return log_prior - log_prior.mean()
 
-    def to_attributes(self, coef: np.ndarray, intercept: np.ndarray, centred: bool) -> tuple[np.ndarray, np.ndarray]:
+    def to_attributes(self, coef: Array, intercept: Array, centred: bool) -> tuple[Array, Array]:
         """Return (coef_, intercept_) from the model's; coefficients centred over the classes where asked."""
-        return coef - coef.mean(axis=0) if centred else coef, intercept - intercept.mean()
+        xp = array_namespace(coef)
+        return coef - xp.mean(coef, axis=0) if centred else coef, intercept - xp.mean(intercept)
 
-    def from_attributes(self, coef: np.ndarray, intercept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def from_attributes(self, coef: Array, intercept: Array) -> tuple[Array, Array]:
         """Return the model's coefficients and intercepts from the attributes."""
         return coef, intercept
 
@@ -54,7 +58,7 @@ class OneRow(OneRowEach):
         """Return the log odds without features, shape (1,)."""
         return log_prior[1:] - log_prior[:1]
 
-    def to_attributes(self, coef: np.ndarray, intercept: np.ndarray, centred: bool) -> tuple[np.ndarray, np.ndarray]:
+    def to_attributes(self, coef: Array, intercept: Array, centred: bool) -> tuple[Array, Array]:
         """Return the pair as it is: nothing is free."""
         return coef, intercept
 
@@ -76,22 +80,26 @@ class AgainstReference(OneRowEach):
         """The loss of the outputs; with two classes there is one output, and softmax is the logistic loss."""
         return LogisticLoss() if self.n_classes == 2 else SoftmaxLoss(self.n_classes, reference=True)
 
-    def encode(self, codes: np.ndarray) -> np.ndarray:
+    def encode(self, codes: Array) -> Array:
         """Return the indices among the outputs, with the reference last; for one output 1, and 0 for the reference."""
+        xp = array_namespace(codes)
         if self.n_classes == 2:
-            return (codes != self.reference).astype(np.float64)
-        last = self.n_classes - 1
-        return np.where(codes == self.reference, last, codes - (codes > self.reference)).astype(np.float64)
+            return xp.astype(codes != self.reference, xp.float64)
+        targets = xp.astype(codes, xp.float64) - xp.astype(codes > self.reference, xp.float64)
+        return xp.where(codes == self.reference, xp.full_like(targets, self.n_classes - 1.0), targets)
 
     def intercepts(self, log_prior: np.ndarray) -> np.ndarray:
         """Return the log odds against the reference without features."""
         return np.delete(log_prior, self.reference) - log_prior[self.reference]
 
-    def to_attributes(self, coef: np.ndarray, intercept: np.ndarray, centred: bool) -> tuple[np.ndarray, np.ndarray]:
+    def to_attributes(self, coef: Array, intercept: Array, centred: bool) -> tuple[Array, Array]:
         """Return the pair with a row of zeros for the reference."""
-        return np.insert(coef, self.reference, 0.0, axis=0), np.insert(intercept, self.reference, 0.0)
+        xp, k = array_namespace(coef), self.reference
+        row, constant = xp.zeros_like(coef[:1, :]), xp.zeros_like(intercept[:1])
+        return xp.concat([coef[:k, :], row, coef[k:, :]]), xp.concat([intercept[:k], constant, intercept[k:]])
 
-    def from_attributes(self, coef: np.ndarray, intercept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def from_attributes(self, coef: Array, intercept: Array) -> tuple[Array, Array]:
         """Return the pair without the row of the reference, which is subtracted from the others."""
-        rows, constants = coef - coef[self.reference], intercept - intercept[self.reference]
-        return np.delete(rows, self.reference, axis=0), np.delete(constants, self.reference)
+        xp, k = array_namespace(coef), self.reference
+        rows, constants = coef - coef[k, :], intercept - intercept[k]
+        return xp.concat([rows[:k, :], rows[k + 1 :, :]]), xp.concat([constants[:k], constants[k + 1 :]])

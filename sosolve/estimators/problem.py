@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse
+from array_api_compat import array_namespace, is_numpy_array
 from sklearn.utils import assert_all_finite
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from .._compat import check_sample_weight
+from .._compat import check_sample_weight, count, get_namespace_and_device, move_to, to_host
 from ..objectives import L2, DataTerm, LinearModel, Sum
 from ..objectives.models import sample_blocks
 from ..objectives.thin import ThinModel, pays
-from ..protocols import Point
+from ..protocols import Array, Point
 from .auto import START_CLASS
 
 #: Entries of X from which a pass for the check of NaN and inf is saved.
@@ -27,7 +28,11 @@ if TYPE_CHECKING:
 
 
 class Problem:
-    """The data of one fit, checked, and the objective in the standardised basis."""
+    """The data of one fit, checked, and the objective in the standardised basis.
+
+    Everything of size n or d is in the namespace and on the device of X: NumPy, unless scikit-learn's
+    `array_api_dispatch` is on. The labels may be elsewhere; only their codes follow X.
+    """
 
     def __init__(self, estimator: LinearClassifier, X, y, sample_weight, C: float):
         # For large unweighted data the pass that standardises the columns finds NaN and inf on its way.
@@ -39,28 +44,33 @@ class Problem:
             and sample_weight is None
             and estimator.class_weight is None
         )
+        xp, _, self.device = get_namespace_and_device(X)
         X, y = validate_data(
             estimator,
             X,
             y,
             accept_sparse="csr",
-            dtype=[np.float64, np.float32],
+            dtype=[xp.float64, xp.float32],
             accept_large_sparse=True,
             ensure_all_finite=not found_later,
         )
         if scipy.sparse.issparse(X):
             check_csr(X)
         self.X, self.name = X, type(estimator).__name__
-        self.classes, self.codes = classes_and_codes(y)
-        if len(self.classes) < 2:
+        self.xp = np if scipy.sparse.issparse(X) or is_numpy_array(X) else array_namespace(X)
+        self.classes, codes = classes_and_codes(y)
+        self.codes = codes if self.xp is np and is_numpy_array(codes) else move_to(codes, xp=xp, device=self.device)
+        self.n_classes = self.classes.shape[0]
+        if self.n_classes < 2:
             raise ValueError(
                 f"{self.name} received y with one class only, {self.classes[0]}; it needs samples of at least 2 "
                 "classes: check how y was selected or split"
             )
-        total, self.weights = self._weigh(estimator, y, sample_weight)
-        self.prior = np.bincount(self.codes, np.broadcast_to(self.weights, self.codes.shape), len(self.classes))
+        total, self.weights = self._weigh(estimator, sample_weight)
+        weights = self.xp.broadcast_to(self.weights, self.codes.shape)
+        self.prior = count(self.codes, weights, self.n_classes)
         self.alpha = min(1.0 / C / total, 1e300)
-        self.outputs = estimator._outputs(self.classes)
+        self.outputs = estimator._outputs(to_host(self.classes))
         loss = self.outputs.loss
         make = ThinModel if pays(X, self.alpha) else LinearModel.standardised
         self.model = make(X, self.weights, self.alpha, loss.n_outputs, bool(estimator.fit_intercept))
@@ -69,26 +79,32 @@ class Problem:
         data = DataTerm(self.model, loss, self.outputs.encode(self.codes), self.weights)
         self.objective = Sum([data, L2(self.model.strengths(self.alpha))])
 
-    def _weigh(self, estimator, y, sample_weight) -> tuple[float, np.ndarray]:
+    def array(self, values) -> Array:
+        """Return a small host array in double precision where X is."""
+        return self.xp.asarray(values, dtype=self.xp.float64, device=self.device)
+
+    def _weigh(self, estimator, sample_weight) -> tuple[float, Array]:
         """Return the sum of the weights, and the weights divided by it: shape (1,) where all rows weigh the same."""
         n = self.X.shape[0]
         if sample_weight is None and estimator.class_weight is None:
-            return float(n), np.array([1.0 / n])
-        weights = check_sample_weight(sample_weight, self.X)
+            return float(n), self.array([1.0 / n])
+        xp, weights = self.xp, check_sample_weight(sample_weight, self.X)
         if estimator.class_weight is not None:
-            by_class = compute_class_weight(estimator.class_weight, classes=self.classes, y=y, sample_weight=weights)
-            weights = weights * by_class[self.codes]
-        top = weights.max()
-        if not (top > 0.0 and np.isfinite(top) and weights.min() >= 0.0):
+            # each class once with the weight of its rows: the same numbers as from all labels
+            labels, totals = to_host(self.classes), count(self.codes, weights, self.n_classes)
+            by_class = compute_class_weight(estimator.class_weight, classes=labels, y=labels, sample_weight=totals)
+            weights = weights * xp.take(self.array(by_class), self.codes)
+        lowest, top = float(xp.min(weights)), float(xp.max(weights))
+        if not (top > 0.0 and math.isfinite(top) and lowest >= 0.0):
             raise ValueError(
-                f"{self.name} received weights (sample_weight times class_weight) between {weights.min():g} and "
+                f"{self.name} received weights (sample_weight times class_weight) between {lowest:g} and "
                 f"{top:g}; they must be finite, not negative and not all zero: correct them"
             )
         relative = weights / top
-        total = relative.sum()
-        return float(total) * float(top), relative / total
+        total = float(xp.sum(relative))
+        return total * top, relative / total
 
-    def start(self, estimator: LinearClassifier) -> np.ndarray:
+    def start(self, estimator: LinearClassifier) -> Array:
         """Return the starting parameters: the previous coefficients (warm start), else the logarithms of the prior.
 
         Raises
@@ -97,22 +113,23 @@ class Problem:
             If a warm start does not fit this data.
         """
         model = self.model
-        coef, intercept = np.zeros((model.n_outputs, self.X.shape[1])), np.zeros(model.n_outputs)
+        coef = self.xp.zeros((model.n_outputs, self.X.shape[1]), dtype=self.xp.float64, device=self.device)
+        intercept = self.array(np.zeros(model.n_outputs))
         if model.fit_intercept:
             # 1e-6: a class without weight has no finite optimum; start not too far out.
-            intercept = self.outputs.intercepts(np.log(np.maximum(self.prior, 1e-6)))
+            intercept = self.array(self.outputs.intercepts(np.log(np.maximum(self.prior, 1e-6))))
         if estimator.warm_start and hasattr(estimator, "coef_"):
             shape = self.outputs.to_attributes(coef, intercept, True)[0].shape
-            if estimator.coef_.shape != shape or not np.array_equal(estimator.classes_, self.classes):
+            old_classes, classes = to_host(estimator.classes_), to_host(self.classes)
+            if tuple(estimator.coef_.shape) != tuple(shape) or not np.array_equal(old_classes, classes):
                 raise ValueError(
-                    f"{self.name} received warm_start=True with coef_ of shape {estimator.coef_.shape} for the "
-                    f"classes {list(estimator.classes_)[:5]}, but this data asks for shape {shape} and the classes "
-                    f"{list(self.classes)[:5]}: fit a clone, or set warm_start=False"
+                    f"{self.name} received warm_start=True with coef_ of shape {tuple(estimator.coef_.shape)} for the "
+                    f"classes {list(old_classes)[:5]}, but this data asks for shape {tuple(shape)} and the classes "
+                    f"{list(classes)[:5]}: fit a clone, or set warm_start=False"
                 )
-            old = estimator.coef_.toarray() if scipy.sparse.issparse(estimator.coef_) else estimator.coef_
-            coef, intercept = self.outputs.from_attributes(
-                old.astype(np.float64), np.broadcast_to(estimator.intercept_, shape[:1]).astype(np.float64)
-            )
+            old = estimator.coef_.toarray() if scipy.sparse.issparse(estimator.coef_) else to_host(estimator.coef_)
+            constants = np.broadcast_to(to_host(estimator.intercept_), shape[:1])
+            coef, intercept = self.outputs.from_attributes(self.array(old), self.array(constants))
         return model.theta(coef, intercept)
 
     def sample(self, share: float) -> Sum | None:
@@ -120,22 +137,24 @@ class Problem:
         blocks = sample_blocks(self.X.shape[0], share)
         if blocks is None:
             return None
-        rows = np.concatenate([np.arange(a, b) for a, b in blocks])
-        weights = self.weights if len(self.weights) == 1 else self.weights[rows]
-        weights = np.broadcast_to(weights, rows.shape)
-        counted = np.bincount(self.codes[rows], weights > 0.0, len(self.classes))
+        xp = self.xp
+        rows = xp.asarray(np.concatenate([np.arange(a, b) for a, b in blocks]), device=self.device)
+        weights = self.weights if self.weights.shape[0] == 1 else xp.take(self.weights, rows)
+        weights = xp.broadcast_to(weights, rows.shape)
+        counted = count(xp.take(self.codes, rows), xp.astype(weights > 0.0, xp.float64), self.n_classes)
         if counted.min() < START_CLASS:
             return None
         model, data = self.model, self.objective.terms[0]
-        part = LinearModel(self.X[rows], model.n_outputs, model.fit_intercept, model.mean, model.scale, model.variance)
-        term = DataTerm(part, data.loss, data.y[rows], weights / weights.sum())
+        X = xp.take(self.X, rows, axis=0)
+        part = LinearModel(X, model.n_outputs, model.fit_intercept, model.mean, model.scale, model.variance)
+        term = DataTerm(part, data.loss, xp.take(data.y, rows), weights / xp.sum(weights))
         return Sum([term, self.objective.terms[1]])
 
-    def attributes(self, theta: np.ndarray) -> dict[str, np.ndarray]:
+    def attributes(self, theta: Array) -> dict[str, Array]:
         """Return `coef_` and `intercept_` in the user's units and dtype."""
         coef, intercept = self.outputs.to_attributes(*self.model.coefficients(theta), True)
-        dtype = self.X.dtype
-        return {"coef_": coef.astype(dtype, copy=False), "intercept_": intercept.astype(dtype, copy=False)}
+        xp, dtype = self.xp, self.X.dtype
+        return {"coef_": xp.astype(coef, dtype, copy=False), "intercept_": xp.astype(intercept, dtype, copy=False)}
 
     def separated(self, point: Point) -> bool:
         """Return whether the value proves that no finite optimum exists.
@@ -145,18 +164,24 @@ class Problem:
         """
         if self.alpha > 0.0 and not (self.model.fit_intercept and np.count_nonzero(self.prior) == 1):
             return False
-        smallest = self.weights[self.weights > 0.0].min()
+        xp = self.xp
+        smallest = float(xp.min(xp.where(self.weights > 0.0, self.weights, xp.max(self.weights))))
         return point.value < math.log(2.0) * smallest
 
 
-def classes_and_codes(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sorted classes and the index of each label among them, without sorting the labels.
+def classes_and_codes(y: Array) -> tuple[Array, Array]:
+    """Return the sorted classes and the index of each label among them, in the namespace and on the device of y.
+
+    Whole numbers and booleans in NumPy are not sorted for it.
 
     Raises
     ------
     ValueError
         If the labels are no classes, continuous numbers for instance.
     """
+    if not is_numpy_array(y):
+        check_classification_targets(y)
+        return tuple(array_namespace(y).unique_inverse(y))
     if y.dtype.kind not in "biu":  # whole numbers and booleans are always classes
         check_classification_targets(y)
         return np.unique(y, return_inverse=True)

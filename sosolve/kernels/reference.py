@@ -17,8 +17,8 @@ import math
 import scipy.sparse
 from array_api_compat import array_namespace, device, is_numpy_array
 
-#: Bytes of X in a row block: half of a common L2 cache.
-BLOCK_BYTES = 512 * 1024
+#: Bytes of X in a row block: half of a common L2 cache; on other devices a call costs more than what a cache saves.
+BLOCK_BYTES, DEVICE_BLOCK_BYTES = 512 * 1024, 64 * 1024 * 1024
 
 
 def row_blocks(X):
@@ -27,7 +27,8 @@ def row_blocks(X):
     if scipy.sparse.issparse(X):
         yield 0, n, X
         return
-    rows = max(1, BLOCK_BYTES // max(1, 8 * X.shape[1]))
+    size = BLOCK_BYTES if is_numpy_array(X) else DEVICE_BLOCK_BYTES
+    rows = max(1, size // max(1, 8 * X.shape[1]))
     for start in range(0, n, rows):
         stop = min(start + rows, n)
         yield start, stop, X[start:stop, :]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from ..kernels import kernels_for
 from ..protocols import Array
@@ -160,7 +160,8 @@ class SoftmaxLoss(Loss):
         xp = array_namespace(curv)
         weighted = w[:, None] * curv
         sums = xp.sum(weighted, axis=0)
-        return sums[:, None] * xp.eye(self.n_outputs, dtype=curv.dtype) - xp.matrix_transpose(weighted) @ curv
+        eye = xp.eye(self.n_outputs, dtype=curv.dtype, device=device(curv))
+        return sums[:, None] * eye - xp.matrix_transpose(weighted) @ curv
 
     def blocks(self, curv: Array, w: Array) -> Iterator[tuple[int, int, Array]]:
         """Yield w P_k (1 - P_k) on the diagonal and -w P_k P_l off it: one sign each."""

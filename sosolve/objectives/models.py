@@ -90,7 +90,7 @@ class LinearModel:
             As for the class.
         """
         mean, spread, reach = kernels_for(X).moments(X, weights, bool(fit_intercept))
-        if isinstance(X, np.ndarray):
+        if not hasattr(X, "indptr"):
             mean, spread = without_outliers(X, weights, mean, spread, reach, bool(fit_intercept))
         xp = array_namespace(spread)
         ridge = xp.sqrt(strength + xp.zeros_like(spread))
@@ -300,39 +300,39 @@ class LinearMap:
         return self.model.rough_inverse(S, weights, rows, ridge)
 
 
-def without_outliers(
-    X: Any, weights: Any, mean: Any, spread: Any, reach: Any, centre: bool
-) -> tuple[np.ndarray, np.ndarray]:
+def without_outliers(X: Any, weights: Any, mean: Any, spread: Any, reach: Any, centre: bool) -> tuple[Any, Any]:
     """Return mean and spread with those of the bulk for columns that a few far outliers dominate.
 
     With an entry 1e10 times the others, mean and standard deviation make the others a constant to ten digits, and
     the problem singular in double precision. Where one row holds more than a hundredth of a column's variance,
-    median and median absolute deviation of at most 4096 rows are looked at; they replace mean and standard deviation
-    where these are over 1000 times the latter. Any centre and scale give an equivalent basis, so nothing but
-    rounding depends on the choice.
+    median (the upper one) and median absolute deviation of at most 4096 rows are looked at; they replace mean and
+    standard deviation where these are over 1000 times the latter. Any centre and scale give an equivalent basis, so
+    nothing but rounding depends on the choice.
 
     Parameters
     ----------
-    X : ndarray of shape (n, d)
-    weights : ndarray of shape (n,) or (1,)
-    mean, spread, reach : ndarray of shape (d,)
+    X : array of shape (n, d)
+    weights : Array of shape (n,) or (1,)
+    mean, spread, reach : Array of shape (d,)
         As `kernels.reference.moments` returns them.
     centre : bool
         Whether columns are centred; else deviations are from zero.
     """
-    share = float(np.max(weights)) * (reach / np.where(spread > 0.0, spread, np.inf)) ** 2
-    suspects = np.flatnonzero(share > 0.01)
-    if not len(suspects):
+    xp = array_namespace(spread)
+    share = float(xp.max(weights)) * (reach / xp.where(spread > 0.0, spread, xp.full_like(spread, xp.inf))) ** 2
+    suspects = xp.nonzero(share > 0.01)[0]
+    if not suspects.shape[0]:
         return mean, spread
-    active = np.arange(X.shape[0]) if weights.shape[0] == 1 else np.flatnonzero(weights > 0.0)
-    rows = active[:: max(1, len(active) // 4096)]
-    mean, spread = mean.copy(), spread.copy()
-    for j in suspects:
-        column = X[rows, j].astype(np.float64)
-        middle = float(np.median(column)) if centre else 0.0
-        deviation = 1.4826 * float(np.median(np.abs(column - middle)))
+    every = xp.arange(X.shape[0], device=device(spread))
+    active = every if weights.shape[0] == 1 else xp.nonzero(weights > 0.0)[0]
+    rows = active[:: max(1, active.shape[0] // 4096)]
+    mean, spread = xp.asarray(mean, copy=True), xp.asarray(spread, copy=True)
+    for j in map(int, suspects):
+        column = xp.sort(xp.astype(xp.take(X[:, j], rows), xp.float64))
+        middle = float(column[column.shape[0] // 2]) if centre else 0.0
+        deviation = 1.4826 * float(xp.sort(xp.abs(column - middle))[column.shape[0] // 2])
         # 1e30: beyond that the squares of the outlier would overflow in the basis of the bulk.
-        if 1e-30 * spread[j] < deviation < 1e-3 * spread[j]:
+        if 1e-30 * float(spread[j]) < deviation < 1e-3 * float(spread[j]):
             mean[j], spread[j] = middle, deviation
     return mean, spread
 

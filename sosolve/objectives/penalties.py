@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from ..protocols import Array, Counts
 
@@ -44,7 +44,7 @@ class L2:
     def dense(self, rows: float = 1.0) -> Array:
         """Return the diagonal matrix of the strengths, shape (p, p)."""
         xp = array_namespace(self.strengths)
-        return xp.eye(self.size, dtype=self.strengths.dtype) * self.strengths[:, None]
+        return xp.eye(self.size, dtype=self.strengths.dtype, device=device(self.strengths)) * self.strengths[:, None]
 
 
 class L2Point:

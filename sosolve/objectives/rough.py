@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from ..protocols import Array
 
@@ -70,7 +70,7 @@ def from_gram(G: Array, ridge: Array) -> tuple[Array, Array]:
     # 1e-3 of the diagonal: directions that a sample of the rows misses are not blown up by more than that.
     diagonal = xp.linalg.diagonal(G)
     floor = xp.where(diagonal > 0.0, diagonal, xp.ones_like(diagonal))
-    L = xp.linalg.cholesky(G + 1e-3 * floor[:, None] * xp.eye(m, dtype=G.dtype))
+    L = xp.linalg.cholesky(G + 1e-3 * floor[:, None] * xp.eye(m, dtype=G.dtype, device=device(G)))
     inverse = xp.linalg.inv(L)
     delta, V = xp.linalg.eigh((inverse * ridge[None, :]) @ xp.matrix_transpose(inverse))
     return xp.matrix_transpose(inverse) @ V, xp.where(delta > 0.0, delta, xp.zeros_like(delta))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import scipy.sparse
+from array_api_compat import array_namespace, device
 
 from .models import LinearModel
 
@@ -25,9 +27,9 @@ class ThinModel(LinearModel):
 
     Parameters
     ----------
-    X : ndarray of shape (n, d) or CSR
+    X : array of shape (n, d), or CSR
         n < d.
-    weights : ndarray of shape (n,) or (1,)
+    weights : Array of shape (n,) or (1,)
         Sum to 1 over the rows.
     strength : float
         Ridge on w, > 0, the same for each coefficient.
@@ -38,41 +40,61 @@ class ThinModel(LinearModel):
     def __init__(self, X: Any, weights: Any, strength: float, n_outputs: int, fit_intercept: bool):
         n, d = X.shape
         self.data = X
-        spread = np.broadcast_to(weights, (n,))
-        self.centre = np.asarray(X.T @ spread).ravel() if fit_intercept else np.zeros(d)
-        values, U = np.linalg.eigh(self._row_gram())
-        kept = values > max(values[-1], 0.0) * n * np.finfo(np.float64).eps
-        root = np.sqrt(values[kept])
-        self.back = U[:, kept] / root
-        L: Any = np.ascontiguousarray(U[:, kept] * root)
+        self.xp = xp = array_namespace(weights)
+        self.where = {"dtype": xp.float64, "device": device(weights)}
+        spread = xp.broadcast_to(weights, (n,))
+        self.centre = self._pulled(spread[:, None])[0, :] if fit_intercept else xp.zeros(d, **self.where)
+        values, U = xp.linalg.eigh(self._row_gram())
+        kept = values > max(float(values[-1]), 0.0) * n * float(xp.finfo(xp.float64).eps)
+        rank = int(xp.sum(xp.astype(kept, xp.int64)))  # they ascend
+        root, U = xp.sqrt(values[n - rank :]), U[:, n - rank :]
+        self.back = U / root
+        L: Any = xp.asarray(U * root)
         base = LinearModel.standardised(L, weights, strength, n_outputs, fit_intercept)
         super().__init__(L, n_outputs, fit_intercept, base.mean if fit_intercept else None, base.scale, base.variance)
         self.counts.n_passes += 1
 
-    def _row_gram(self) -> np.ndarray:
+    def _column_blocks(self) -> Iterator[tuple[slice, Any]]:
+        """Yield columns of a dense X in float64 with their range: no copy of X."""
+        d = self.data.shape[1]
+        for start in range(0, d, 2048):
+            part = slice(start, min(start + 2048, d))
+            yield part, self.xp.astype(self.data[:, part], self.xp.float64, copy=False)
+
+    def _pulled(self, a: Any) -> Any:
+        """Return (X' a)', shape (K, d), for a of shape (n, K)."""
+        if scipy.sparse.issparse(self.data):
+            return (self.data.T @ a).T
+        return self.xp.concat([self.xp.matrix_transpose(a) @ block for _, block in self._column_blocks()], axis=1)
+
+    def _row_gram(self) -> Any:
         """Return X_c X_c', shape (n, n), in float64."""
-        X, centre = self.data, self.centre
+        X, centre, n = self.data, self.centre, self.data.shape[0]
         if scipy.sparse.issparse(X):
             X = X.astype(np.float64)
             product = (X @ X.T).toarray()
-            cross = np.asarray(X @ centre)
+            cross = X @ centre
             return product - cross[:, None] - cross[None, :] + centre @ centre
-        G = np.zeros((X.shape[0], X.shape[0]))
-        for start in range(0, X.shape[1], 2048):  # columns by blocks: no centred copy of X
-            block = X[:, start : start + 2048] - centre[start : start + 2048]
-            G += block @ block.T
+        G = self.xp.zeros((n, n), **self.where)
+        for part, block in self._column_blocks():
+            centred = block - centre[part]
+            G += centred @ centred.T
         return G
 
     def coefficients(self, theta: Any) -> tuple[Any, Any]:
         """Return (coef, intercept) in the user's units, shapes (K, d) and (K,); reads X once."""
         u, b = super().coefficients(theta)
         a = u @ self.back.T
-        coef = np.asarray((self.data.T @ a.T).T) - a.sum(axis=1)[:, None] * self.centre
+        coef = self._pulled(a.T) - self.xp.sum(a, axis=1)[:, None] * self.centre
         return coef, b - coef @ self.centre
 
     def theta(self, coef: Any, intercept: Any) -> Any:
         """Return the parameters of the projection of the coefficients on the row space of X."""
-        centred = np.asarray(self.data @ coef.T) - coef @ self.centre
+        if scipy.sparse.issparse(self.data):
+            z = self.data @ coef.T
+        else:
+            z = sum(block @ coef[:, part].T for part, block in self._column_blocks())
+        centred = z - coef @ self.centre
         return super().theta(centred.T @ self.back, intercept + coef @ self.centre)
 
     def _raw(self, theta: Any) -> tuple[Any, Any]:
@@ -85,9 +107,11 @@ def pays(X: Any, strength: float) -> bool:
     n, d = X.shape
     if not (n < d and n <= THIN_ROWS and d >= THIN_COLUMNS and strength > 0.0):
         return False
-    highest, lowest = X.max(axis=0), X.min(axis=0)
+    xp = np if scipy.sparse.issparse(X) else array_namespace(X)
     if scipy.sparse.issparse(X):
-        highest, lowest = highest.toarray().ravel(), lowest.toarray().ravel()
-    tops = np.maximum(highest, -lowest)
-    used = tops[tops > 0.0]
-    return bool(len(used)) and float(used.max()) < THIN_SPREAD * float(used.min()) and float(used.max()) < 1e100
+        highest, lowest = X.max(axis=0).toarray().ravel(), X.min(axis=0).toarray().ravel()
+    else:
+        highest, lowest = xp.max(X, axis=0), xp.min(X, axis=0)
+    tops = xp.maximum(highest, -lowest)
+    top, bottom = float(xp.max(tops)), float(xp.min(xp.where(tops > 0.0, tops, xp.max(tops))))
+    return 0.0 < top < min(THIN_SPREAD * bottom, 1e100)

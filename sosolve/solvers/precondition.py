@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from ..linalg import cholesky, cholesky_solve
 from ..protocols import Array, Curvature
@@ -100,7 +100,8 @@ def _sampled_cholesky(H: Array, rows: float) -> Cholesky | None:
     scaled = H * scale[:, None] * scale[None, :]
     # 1e-3: directions that the sample misses keep a thousandth of their own diagonal, so that M^-1 never blows noise
     # up by more than that.
-    L = cholesky(scaled + 1e-3 * (1.0 - rows) * xp.eye(H.shape[0], dtype=H.dtype))
+    eye = xp.eye(H.shape[0], dtype=H.dtype, device=device(H))
+    L = cholesky(scaled + 1e-3 * (1.0 - rows) * eye)
     return None if L is None else Cholesky(L, scale)
 
 

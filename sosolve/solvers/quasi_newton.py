@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from ..history import Status
 from ..linalg import dot, norm
@@ -114,7 +114,9 @@ class BFGS(QuasiNewton):
     def update(self, memory: Array | None, s: Array, y: Array, sy: float) -> Array:
         """Return the updated inverse Hessian, shape (p, p)."""
         xp = array_namespace(s)
-        B = (sy / dot(y, y)) * xp.eye(s.shape[0], dtype=s.dtype) if memory is None else memory
+        if memory is None:
+            memory = (sy / dot(y, y)) * xp.eye(s.shape[0], dtype=s.dtype, device=device(s))
+        B = memory
         By = B @ y
         factor = (1.0 + dot(y, By) / sy) / sy
         outer = By[:, None] * s[None, :]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from ..history import InnerStop
 from ..linalg import cholesky, cholesky_solve, dot
@@ -212,7 +212,7 @@ def solve_shifted(H: Array, g: Array, max_shifts: int = 60) -> tuple[Array | Non
     ones = xp.ones_like(diagonal)
     scale = 1.0 / xp.sqrt(xp.where(diagonal > 0.0, diagonal, ones))
     scaled = H * scale[:, None] * scale[None, :]
-    eye = xp.eye(H.shape[0], dtype=H.dtype)
+    eye = xp.eye(H.shape[0], dtype=H.dtype, device=device(H))
     shift = 0.0
     for _ in range(max_shifts):
         L = cholesky(scaled + shift * eye if shift else scaled)
