@@ -574,8 +574,6 @@ def test_minimize_limits_and_refusals():
     assert minimize(lambda x: np.nan, [1.0]).status == 3
     with pytest.raises(ValueError, match="Unknown solver"):
         minimize(rosen, [1.0, 1.0], method="Nelder-Mead")
-    with pytest.raises(ValueError, match="bounds"):
-        minimize(rosen, [1.0, 1.0], bounds=[(0, 1), (None, None)])
     with pytest.raises(ValueError, match="constraints"):
         minimize(rosen, [1.0, 1.0], constraints={"type": "eq", "fun": rosen})
     with pytest.raises(ValueError, match="scalar"):

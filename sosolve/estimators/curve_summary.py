@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..history import History, Result, Status
-from ..inference import Covariance, covariance
+from ..inference import Covariance, covariance, sandwich
 from .curve_model import Model
 from .curve_problem import CurveProblem
 from .curve_search import Found
@@ -200,9 +200,8 @@ def _covariance(
 ) -> Covariance:
     """Return the covariance of all parameters; in the user's units.
 
-    With a robust loss it is Huber's, K^2 [sum w psi^2 / (n - p)] / mean(psi')^2 (J' W J)^-1 with
-    K = 1 + p / n var(psi') / mean(psi')^2, psi = rho' r: Huber (1981), Robust Statistics, equation 7.6.5. Residuals
-    of mixed distributions tell their own scale, so absolute_sigma changes nothing then.
+    With a robust loss it is the sandwich of `sosolve.inference.sandwich`, psi = rho' r. Residuals of mixed
+    distributions tell their own scale, so absolute_sigma changes nothing then.
     """
     if not np.isfinite(J).all():
         p = len(held)
@@ -213,13 +212,5 @@ def _covariance(
     if robust is None:
         scale = problem.unit if absolute_sigma else 1.0  # rows in units of sigma have variance 1
         return covariance(J * scale, raw, absolute_sigma=absolute_sigma, fixed=held, degrees_of_freedom=dof)
-    w = np.ones_like(raw) if problem.frequency is None else problem.frequency
-    z = (raw / (problem.f_scale / problem.unit)) ** 2
-    _, first, second = robust.rho(z)
-    slope = first + 2.0 * z * second
-    mean = float(np.average(slope, weights=w))
-    spread = float(np.average((slope - mean) ** 2, weights=w))
-    K = 1.0 + float((~held).sum()) / problem.total * spread / mean**2
-    psi = first * raw * (K / mean if mean > 0.0 else np.nan)
-    root = np.sqrt(w)
-    return covariance(root[:, None] * J, root * psi, fixed=held, degrees_of_freedom=dof)
+    psi, slope = robust.influence(raw)
+    return sandwich(J, psi, slope, weights=problem.frequency, fixed=held, degrees_of_freedom=dof)

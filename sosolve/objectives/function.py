@@ -38,6 +38,9 @@ class FunctionObjective:
     scheme : {"2-point", "3-point", "cs"}, default="3-point"
         Of the gradient by differences.
     relative_step : float or ndarray of shape (p,), optional
+    lower, upper : ndarray of shape (p,), optional
+        Box that no evaluation leaves, those for differences included; the derivative by a parameter with equal bounds
+        is 0 then.
 
     Attributes
     ----------
@@ -59,13 +62,17 @@ class FunctionObjective:
         second_order: bool = True,
         scheme: str = "3-point",
         relative_step: Any = None,
+        lower: np.ndarray | None = None,
+        upper: np.ndarray | None = None,
     ):
         self.fun, self.size, self.grad, self.hess, self.hessp = fun, size, grad, hess, hessp
         self.fused, self.second_order, self.n_hess = fused, second_order, 0
         self.counts = Counts()
-        self.differences = None
+        self.differences, self.lower, self.upper = None, lower, upper
         if grad is None and not fused:
-            self.differences = SteppedDifferences(self._vector, scheme, relative_step=relative_step)
+            self.differences = SteppedDifferences(
+                self._vector, scheme, relative_step=relative_step, lower=lower, upper=upper
+            )
 
     def at(self, theta: np.ndarray) -> FunctionPoint:
         """Return the point at theta."""
@@ -146,6 +153,10 @@ class FunctionPoint:
             self._curvature = FunctionCurvature(self._objective, self)
         return self._curvature
 
+    def at(self, theta: np.ndarray) -> FunctionPoint:
+        """Return the point of the same objective at another theta, shape (p,)."""
+        return self._objective.at(theta)
+
     def along(self, d: np.ndarray) -> PointwiseRay:
         """Return the ray theta + t d."""
         return PointwiseRay(cast(Objective, self._objective), cast(Point, self), cast(Array, d))
@@ -183,11 +194,35 @@ class FunctionCurvature:
         if length == 0.0:
             return np.zeros_like(v)
         size = (1.0 + math.sqrt(float(theta @ theta))) / length
+        if objective.lower is not None and objective.upper is not None:
+            return self._inside(v, EPS ** (0.5 if objective.differences is None else 0.25) * size)
         if objective.differences is None:
             h = EPS**0.5 * size
             return (objective.at(theta + h * v).grad - self._point.grad) / h
         h = EPS**0.25 * size  # gradients by central differences have 10 digits: balance eps^(2/3) / h with h^2
         return (objective.at(theta + h * v).grad - objective.at(theta - h * v).grad) / (2.0 * h)
+
+    def _inside(self, v: np.ndarray, h: float) -> np.ndarray:
+        """Return H v from gradients inside the box: (g(theta + h a) - g(theta - h b)) / h with v = a + b.
+
+        a has the components of v that have more room ahead than behind, b the others.
+        """
+        objective, theta = self._objective, self._point.theta
+        up, down = objective.upper - theta, theta - objective.lower
+        ahead = np.where(v > 0.0, up, down) >= np.where(v > 0.0, down, up)
+        room = np.maximum(up, down)
+        moving = (v != 0.0) & (room > 0.0)
+        if not moving.any():
+            return np.zeros_like(v)
+        h = min(h, float((room[moving] / np.abs(v[moving])).min()))
+        a, b = np.where(moving & ahead, v, 0.0), np.where(moving & ~ahead, v, 0.0)
+        grads = [self._point.grad if not part.any() else objective.at(end).grad for part, end in self._ends(a, b, h)]
+        return (grads[0] - grads[1]) / h
+
+    def _ends(self, a: np.ndarray, b: np.ndarray, h: float) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return (a, theta + h a) and (b, theta - h b), rounded into the box."""
+        theta, lower, upper = self._point.theta, self._objective.lower, self._objective.upper
+        return [(a, np.clip(theta + h * a, lower, upper)), (b, np.clip(theta - h * b, lower, upper))]
 
     def dense(self, rows: float = 1.0) -> np.ndarray:
         """Return H, shape (p, p), symmetric; `rows` has no meaning here."""

@@ -241,7 +241,7 @@ class SteppedDifferences:
     precision : float, default=2.2e-16
         Relative rounding error of the residuals: 1.2e-7 for float32.
     lower, upper : ndarray of shape (p,), optional
-        Box that real evaluations do not leave.
+        Box that real evaluations do not leave; the derivative by a parameter with equal bounds is 0.
     mapping : callable, optional
         map-like, to evaluate the shifted points in parallel.
     """
@@ -268,7 +268,7 @@ class SteppedDifferences:
 
     def __call__(self, theta: np.ndarray, f0: np.ndarray) -> Any:
         """Return the Jacobian at theta, where the residuals are f0: an array, or CSR with `sparsity`."""
-        groups = [np.array([j]) for j in range(theta.shape[0])] if self.groups is None else self.groups
+        groups = self._columns(theta.shape[0]) if self.groups is None else self.groups
         shifts = self._shifts(theta)
         points = [
             self._moved(theta, group, steps, factor)
@@ -282,8 +282,17 @@ class SteppedDifferences:
         for k, group in enumerate(groups):
             columns.append(self._quotients(theta, f0, points[each * k : each * k + each], values[each * k :], group))
         if self.sparsity is None:
-            return np.stack([column(0, slice(None)) for column in columns]).T
+            jac = np.zeros((f0.shape[0], theta.shape[0]), order="F")
+            for group, column in zip(groups, columns, strict=True):
+                jac[:, group[0]] = column(0, slice(None))
+            return jac
         return self._assembled(groups, columns)
+
+    def _columns(self, size: int) -> list[np.ndarray]:
+        """Return the columns of a dense Jacobian one by one, those left out whose parameter cannot move."""
+        if self.lower is None or self.upper is None:
+            return [np.array([j]) for j in range(size)]
+        return [np.array([j]) for j in np.flatnonzero(self.lower < self.upper)]
 
     def _assembled(self, groups: list[np.ndarray], columns: list) -> Any:
         """Return the CSR array from the quotients of each group."""

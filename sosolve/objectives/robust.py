@@ -116,6 +116,13 @@ class RobustLoss:
         """Return root J, shape (m, p), see `root_weights`."""
         return self.root_weights(residual)[1][:, None] * jac
 
+    def influence(self, residual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return psi = rho' r and its derivative rho' + 2 z rho'', both of shape (m,), for `inference.sandwich`."""
+        with np.errstate(all="ignore"):
+            z = (residual / self._scale) ** 2
+            _, first, second = self.rho(z)
+            return first * residual, first + 2.0 * z * second
+
     def weights(self, residual: np.ndarray) -> np.ndarray:
         """Return rho', the weight that each residual keeps, shape (m,), in [0, 1]."""
         return self.rho((residual / self._scale) ** 2)[1]

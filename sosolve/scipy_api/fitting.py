@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from scipy.optimize import OptimizeResult, OptimizeWarning
 
-from ..inference import Covariance, covariance
+from ..inference import Covariance, covariance, sandwich
 from ..linalg import pivoted_qr
 from ..objectives.residual_jacobians import ResidualLeastSquares
+from ..objectives.robust import mad_scale
 from ..solvers import Dogleg, LevenbergMarquardt
 from . import checks
 from .compiled import compiled_fit, is_ready
@@ -22,7 +23,7 @@ from .failures import FitError
 from .formulas import formula_model, formula_of
 from .outcome import packed
 from .residual_checks import checked_jacobian, choose_differences
-from .residuals import least_squares, run
+from .residuals import least_squares, robust_loss, run
 from .watch import Watch
 
 #: Keywords of the fit itself; any other one goes to `least_squares`.
@@ -102,6 +103,9 @@ def curve_fit(
 
     Notes
     -----
+    With a robust `loss` the covariance is the sandwich of `sosolve.inference.sandwich`, whatever `absolute_sigma`;
+    SciPy takes (J'J)^-1 of the rescaled Jacobian, which is too small where there are outliers.
+
     Once `fit_curves` has run in this process, a formula without bounds and keywords goes through its compiled solver,
     the same minimum to about ten digits; what that leaves in doubt is fitted by `sosolve.LevenbergMarquardt`.
 
@@ -136,13 +140,14 @@ def curve_fit(
         fit = _fitted
     else:
         fit = _by_least_squares
+        kwargs = _with_scale(kwargs, f, data, theta)
     outcome = fit(f, jac, data, theta, box, method, kwargs)
-    uncertain = _uncertainty(outcome, absolute_sigma)
+    uncertain = _uncertainty(outcome, absolute_sigma, kwargs)
     if uncertain.null_vectors.shape[1]:
         kicked = _kicked(outcome.x, uncertain.null_vectors, box)
         other = fit(f, jac, data, kicked, box, method, kwargs)
         if other.success and other.cost < (1.0 - 1e-8) * outcome.cost:
-            outcome, uncertain = other, _uncertainty(other, absolute_sigma)
+            outcome, uncertain = other, _uncertainty(other, absolute_sigma, kwargs)
     if not outcome.success:
         raise FitError(f"Optimal parameters not found: {outcome.message}", outcome)
     pcov = _matrix(uncertain)
@@ -217,11 +222,22 @@ def _by_least_squares(f, jac, data: CurveData, theta, box: dict, method: str, kw
     )
 
 
-def _uncertainty(outcome: OptimizeResult, absolute_sigma: bool) -> Covariance:
+def _with_scale(kwargs: dict, f: Any, data: CurveData, theta: np.ndarray) -> dict:
+    """Return the keywords with the f_scale that `least_squares` would take from the first residuals."""
+    if kwargs.get("f_scale", 1.0) is not None or kwargs.get("loss", "linear") == "linear":
+        return kwargs
+    return {**kwargs, "f_scale": mad_scale(first_residuals(f, data, theta)[0])}
+
+
+def _uncertainty(outcome: OptimizeResult, absolute_sigma: bool, kwargs: dict) -> Covariance:
     """Return the covariance and what it says of the null space, at the end of a fit."""
     jac = outcome.jac if isinstance(outcome.jac, np.ndarray) else outcome.jac @ np.eye(outcome.x.shape[0])
+    loss = robust_loss(kwargs["loss"], kwargs.get("f_scale", 1.0)) if "loss" in kwargs else None
     with np.errstate(all="ignore"):
-        return covariance(jac, outcome.fun, absolute_sigma=absolute_sigma)
+        if loss is None:
+            return covariance(jac, outcome.fun, absolute_sigma=absolute_sigma)
+        _, root = loss.root_weights(outcome.fun)
+        return sandwich(jac / root[:, None], *loss.influence(outcome.fun))
 
 
 def _kicked(theta: np.ndarray, null_vectors: np.ndarray, box: dict) -> np.ndarray:
@@ -246,6 +262,8 @@ def _matrix(found: Covariance) -> np.ndarray:
         return found.matrix
     lost = np.flatnonzero(~found.identifiable).tolist()
     why = f"parameters {lost} are not identifiable" if lost else "there are as few points as parameters"
+    if not lost and math.isfinite(found.variance):
+        why = "the loss is flat at the optimum, too many points count as outliers"
     warnings.warn(
         f"Covariance of the parameters could not be estimated: {why}; fix parameters, or add points.",
         OptimizeWarning,

@@ -14,6 +14,7 @@ from scipy.optimize import OptimizeResult
 
 from ..history import Result, Status
 from ..objectives.residual_jacobians import CustomLoss, ResidualLeastSquares
+from ..objectives.robust import RobustLoss
 from ..solvers import Solver
 from . import checks
 from .failures import keep_best
@@ -183,9 +184,15 @@ class _Residuals(checks.Call):
 
 def _objective(fun, size, jac, args, kwargs, loss, f_scale, box) -> ResidualLeastSquares:
     """Return the objective of the arguments of `least_squares`."""
-    if callable(loss):
-        loss = CustomLoss(loss, 1.0 if f_scale is None else float(f_scale))
     derivative = "auto" if jac is None or callable(jac) else jac
     exact = checks.Call(jac, args, kwargs) if callable(jac) else None
     call = _Residuals(fun, args, kwargs)
-    return ResidualLeastSquares(call, size, exact, loss=loss, f_scale=f_scale, derivative=derivative, **box)
+    known = robust_loss(loss, f_scale) or "linear"
+    return ResidualLeastSquares(call, size, exact, loss=known, derivative=derivative, **box)
+
+
+def robust_loss(loss: Any, f_scale: float | None) -> RobustLoss | None:
+    """Return the loss of a name or of a function z -> (rho, rho', rho''), None for plain squares."""
+    if callable(loss):
+        return CustomLoss(loss, 1.0 if f_scale is None else float(f_scale))
+    return RobustLoss.named(loss, f_scale)

@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import Bounds, LbfgsInvHessProduct, OptimizeResult, OptimizeWarning
+from scipy.optimize import LbfgsInvHessProduct, OptimizeResult, OptimizeWarning
 
 from ..history import Result, Status
+from ..linalg import max_abs
 from ..objectives.function import FunctionObjective
 from ..solvers import BFGS, LBFGS, NewtonCG, NewtonCholesky, Solver, TrustRegion
+from ..solvers.bounded import BoundedLBFGS, BoundedTrustRegion
+from ..solvers.bounds import Box
 from . import checks
+from .boxes import box_of, inside
 from .residuals import run
 from .watch import Watch, user_callback
 
@@ -65,6 +69,16 @@ class _LBFGS(_Referenced, LBFGS):
     """See `_Referenced`."""
 
 
+@dataclass(kw_only=True)
+class _BoundedTrustRegion(_Referenced, BoundedTrustRegion):
+    """See `_Referenced`."""
+
+
+@dataclass(kw_only=True)
+class _BoundedLBFGS(_Referenced, BoundedLBFGS):
+    """See `_Referenced`."""
+
+
 _KRYLOV = {"preconditioner": "none"}
 #: Our solvers and their settings by lower-case names: ours first, then SciPy's.
 METHODS: dict[str, tuple[type[Solver], dict[str, Any]]] = {
@@ -75,11 +89,14 @@ METHODS: dict[str, tuple[type[Solver], dict[str, Any]]] = {
     "l-bfgs": (_LBFGS, {}),
     "lbfgs": (_LBFGS, {}),
     "l-bfgs-b": (_LBFGS, {}),
+    "tnc": (_NewtonCG, _KRYLOV),
     "trust-ncg": (_TrustRegion, _KRYLOV),
     "trust-krylov": (_TrustRegion, _KRYLOV),
     "trust-exact": (_TrustRegion, {"subproblem": "dogleg"}),
     "dogleg": (_TrustRegion, {"subproblem": "dogleg"}),
 }
+#: Solvers that see gradients alone.
+FIRST_ORDER = (BFGS, LBFGS, BoundedLBFGS)
 #: Options that name a setting of ours.
 RENAMED = {"maxiter": "max_iter", "maxcor": "memory", "initial_trust_radius": "radius0", "eta": "accept"}
 READ = frozenset({"maxfev", "maxfun", "disp", "return_all", "finite_diff_rel_step", "eps", "norm", "iprint", "workers"})
@@ -110,23 +127,29 @@ def minimize(
     args : tuple
         Further arguments of fun, jac, hess and hessp.
     method : str, optional
-        "newton-cg", "newton-cholesky", "trust-region", "bfgs" or "l-bfgs", in any case; "bfgs" where None. SciPy's
-        "L-BFGS-B" is "l-bfgs", "trust-ncg" and "trust-krylov" are "trust-region" (Steihaug), "trust-exact" and
-        "dogleg" are "trust-region" with the dogleg on the dense Hessian.
+        "newton-cg", "newton-cholesky", "trust-region", "bfgs" or "l-bfgs", in any case; where None "bfgs", with bounds
+        "l-bfgs". SciPy's "L-BFGS-B" is "l-bfgs", "TNC" is "newton-cg", "trust-ncg" and "trust-krylov" are
+        "trust-region" (Steihaug), "trust-exact" and "dogleg" are "trust-region" with the dogleg on the dense Hessian.
     jac : callable, True or {"2-point", "3-point", "cs"}, optional
         Gradient; central differences ("3-point", 2 p evaluations) where None.
     hess : callable, optional
         `hess(x, *args)` -> array, sparse array or LinearOperator of shape (p, p).
     hessp : callable, optional
         `hessp(x, v, *args)` -> Hessian times v. Without both, Newton methods take differences of gradients along v.
-    bounds, constraints
-        Not available: raise unless they bind nothing.
+    bounds : scipy.optimize.Bounds or sequence of p pairs (min, max), optional
+        For each method but "bfgs"; None or inf where there is no bound, equal ones fix a parameter. fun is never
+        evaluated outside, and the solution may lie exactly on a bound. A projected active set in a trust region:
+        with the pairs of L-BFGS for "l-bfgs", with products with the Hessian for the others. x0 is clipped, with an
+        OptimizeWarning.
+    constraints
+        Not available: raise unless there are none.
     tol : float, optional
         Same as the option gtol.
     callback : callable, optional
         `callback(intermediate_result)` or `callback(xk)` after each iteration; StopIteration ends the run.
     options : mapping, optional
-        gtol (1e-5, largest absolute component of the gradient), maxiter, maxfev or maxfun, maxcor (20, pairs of
+        gtol (1e-5, largest absolute component of the gradient, of x - P(x - gradient) with P the projection on the
+        bounds), maxiter, maxfev or maxfun, maxcor (20, pairs of
         L-BFGS), initial_trust_radius, eta, finite_diff_rel_step or eps, disp, return_all, and settings of the solver
         by their own names: `tol` (1e-6: half the squared decrement is at most tol^2 max(|f|, f(x0) - f)), `max_time`.
 
@@ -140,7 +163,8 @@ def minimize(
     Raises
     ------
     ValueError
-        If the method is unknown, bounds or constraints bind, or fun or jac return another shape.
+        If the method is unknown or has no bounds, bounds cross, there are constraints, or fun or jac return another
+        shape.
 
     Examples
     --------
@@ -149,17 +173,21 @@ def minimize(
     >>> result.x.round(6)
     array([ 1., -2.])
     """
-    _refuse_constraints(bounds, constraints)
+    _refuse_constraints(constraints)
     theta = checks.start_vector(x0)
-    name = "bfgs" if method is None else method
+    box = box_of(bounds, theta.shape[0])
+    name = ("bfgs" if box is None else "l-bfgs") if method is None else method
     if not isinstance(name, str) or name.lower() not in METHODS:
         raise ValueError(
             f"Unknown solver: received method={method!r}; expected one of {', '.join(METHODS)}: choose one, or use "
             "scipy.optimize.minimize for a method that needs no derivatives"
         )
     cls, settings = METHODS[name.lower()]
+    if box is not None:
+        theta = inside(theta, box)
+        cls, settings = _bounded(cls), {"lower": box.lower, "upper": box.upper}
     options = dict(options or {})
-    objective = _objective(fun, theta.shape[0], args, jac, hess, hessp, cls, options)
+    objective = _objective(fun, theta.shape[0], args, jac, hess, hessp, cls, options, box)
     solver = _solver(cls, {"tol": 1e-6, "gtol": 1e-5 if tol is None else tol, **settings}, options)
     limit = options.get("maxfev", options.get("maxfun")) or math.inf
     path: list[np.ndarray] = [theta.copy()]
@@ -181,23 +209,32 @@ def minimize(
     return outcome
 
 
-def _refuse_constraints(bounds: Any, constraints: Any) -> None:
-    """Raise ValueError where bounds or constraints bind."""
-    if bounds is not None:
-        pairs = (bounds.lb, bounds.ub) if isinstance(bounds, Bounds) else [side for pair in bounds for side in pair]
-        if any(np.isfinite(np.asarray(side, dtype=np.float64)).any() for side in pairs if side is not None):
-            raise ValueError(
-                "received finite `bounds`; expected none, these methods are for free variables: use least_squares for "
-                "a sum of squares, or scipy.optimize.minimize(method='L-BFGS-B')"
-            )
+def _bounded(cls: type[Solver]) -> type[Solver]:
+    """Return the solver with bounds that stands for one without.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if issubclass(cls, BFGS):
+        raise ValueError(
+            "received finite `bounds` for the method 'bfgs', which has none; expected another method: use 'l-bfgs', "
+            "'trust-region' or 'newton-cg'"
+        )
+    return _BoundedLBFGS if issubclass(cls, LBFGS) else _BoundedTrustRegion
+
+
+def _refuse_constraints(constraints: Any) -> None:
+    """Raise ValueError where there are constraints."""
     if isinstance(constraints, Mapping) or not isinstance(constraints, list | tuple) or len(constraints):
         raise ValueError(
-            "received `constraints`; expected none, these methods are for free variables: use scipy.optimize.minimize "
-            "with 'trust-constr' or 'SLSQP'"
+            "received `constraints`; expected none, these methods know bounds alone: use scipy.optimize.minimize with "
+            " 'trust-constr' or 'SLSQP'"
         )
 
 
-def _objective(fun, size, args, jac, hess, hessp, cls, options) -> FunctionObjective:
+def _objective(fun, size, args, jac, hess, hessp, cls, options, box: Box | None) -> FunctionObjective:
     """Return the objective of the arguments of `minimize`."""
     if not callable(jac) and jac not in (None, False, True):
         checks.one_of("jac", jac, ("2-point", "3-point", "cs", True, False, None))
@@ -212,9 +249,11 @@ def _objective(fun, size, args, jac, hess, hessp, cls, options) -> FunctionObjec
         checks.Call(hess, args) if callable(hess) else None,
         product,
         fused=jac is True,
-        second_order=not issubclass(cls, BFGS | LBFGS),
+        second_order=not issubclass(cls, FIRST_ORDER),
         scheme=jac if isinstance(jac, str) else "3-point",
         relative_step=options.get("finite_diff_rel_step", options.get("eps")),
+        lower=None if box is None else box.lower,
+        upper=None if box is None else box.upper,
     )
 
 
@@ -235,7 +274,7 @@ class StartedFunction(FunctionObjective):
 
 def _solver(cls: type[Solver], settings: dict[str, Any], options: Mapping) -> Any:
     """Return the solver with the settings that the options change; unknown ones give an OptimizeWarning."""
-    settings = {"max_iter": 1000 if issubclass(cls, BFGS | LBFGS) else 200, **settings}
+    settings = {"max_iter": 1000 if issubclass(cls, FIRST_ORDER) else 200, **settings}
     solver = cls(**settings)
     known, unknown = solver.get_params(), []
     for name, value in options.items():
@@ -255,7 +294,7 @@ def _solver(cls: type[Solver], settings: dict[str, Any], options: Mapping) -> An
 
 def _packed(found: Result, watch: Watch, objective: FunctionObjective, solver: Any) -> OptimizeResult:
     """Return SciPy's result object."""
-    status, message = _code(found, watch, solver.gtol)
+    status, message = _code(found, watch, solver)
     outcome = OptimizeResult(
         x=found.theta.copy(),
         fun=found.value,
@@ -270,16 +309,19 @@ def _packed(found: Result, watch: Watch, objective: FunctionObjective, solver: A
         solver=solver.name,
         history=found.history,
     )
-    memory = found.state[0] if isinstance(found.state, tuple) else None
+    memory = found.state[0] if isinstance(found.state, tuple) else getattr(found.state, "pairs", None)
     if isinstance(solver, BFGS):
         outcome.hess_inv = np.eye(found.theta.shape[0]) if memory is None else memory
-    elif isinstance(solver, LBFGS) and memory:
+    elif memory:
         outcome.hess_inv = LbfgsInvHessProduct(*(np.stack(part) for part in zip(*(m[:2] for m in memory), strict=True)))
     return outcome
 
 
-def _code(found: Result, watch: Watch, gtol: float) -> tuple[int, str]:
+def _code(found: Result, watch: Watch, solver: Any) -> tuple[int, str]:
     """Return SciPy's status and a sentence."""
+    lower, upper = getattr(solver, "lower", None), getattr(solver, "upper", None)
+    if lower is not None and found.status is not Status.NONFINITE and bool((lower == upper).all()):
+        return 0, "All independent variables were fixed by bounds."
     if found.status is Status.CONVERGED:
         return 0, "Optimization terminated successfully: the gradient and the decrement are within the tolerances."
     if watch.stopped:
@@ -290,6 +332,7 @@ def _code(found: Result, watch: Watch, gtol: float) -> tuple[int, str]:
         return 1, f"Maximum number of iterations has been exceeded: {found.status.value}."
     if found.status is Status.NONFINITE:
         return 3, f"NaN or inf at the start: {found.status.value}."
-    if found.grad_norm <= gtol:
+    grad_norm = found.grad_norm if lower is None else max_abs(solver.projected(found.point))
+    if grad_norm <= solver.gtol:
         return 0, "Optimization terminated successfully: the gradient is within gtol, no more can be won by rounding."
     return 2, f"Desired error not necessarily achieved: {found.status.value}."

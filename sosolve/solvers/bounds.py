@@ -1,4 +1,4 @@
-"""Box bounds for least squares: a projected active set inside the trust region."""
+"""Box bounds: a projected active set inside the trust region."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..linalg import PivotedQR, pivoted_qr
+from ..linalg import PivotedQR, norm, pivoted_qr
 from .least_squares_subproblem import ModelStep
 
 #: Fraction of the linear decrease that the projected gradient step must keep; Conn, Gould and Toint (2000), 12.2.1.
@@ -132,7 +132,16 @@ def bounded_step(
     target, damping, hit = _active_set_target(theta, residual, jac, scale, box, free, radius, damping, solve)
     predicted = _decrease(residual, jac, target - theta)
     if hit:
-        other = _projected_gradient(theta, residual, jac, scale, box, free, radius)
+        other = projected_gradient(
+            theta,
+            residual @ jac,
+            lambda d: float(np.square(jac @ d).sum()),
+            lambda s: _decrease(residual, jac, s),
+            scale,
+            box,
+            free,
+            radius,
+        )
         other_predicted = _decrease(residual, jac, other - theta)
         if not predicted >= other_predicted:
             return other, math.nan, other_predicted
@@ -174,30 +183,41 @@ def _active_set_target(
     return target, damping, hit
 
 
-def _projected_gradient(
+def projected_gradient(
     theta: np.ndarray,
-    residual: np.ndarray,
-    jac: np.ndarray,
+    grad: np.ndarray,
+    curvature: Callable[[np.ndarray], float],
+    decrease: Callable[[np.ndarray], float],
     scale: np.ndarray,
     box: Box,
     free: np.ndarray,
     radius: float,
 ) -> np.ndarray:
-    """Return a point along the projected scaled gradient path with a sufficient decrease of the model."""
-    g = np.where(free, residual @ jac, 0.0)
+    """Return a point along the projected scaled gradient path with a sufficient decrease of the model.
+
+    Parameters
+    ----------
+    theta, grad : ndarray of shape (p,)
+    curvature : callable
+        d -> d'Hd.
+    decrease : callable
+        s -> -(g's + s'Hs / 2).
+    scale, box, free, radius
+        See `bounded_step`.
+    """
+    g = np.where(free, grad, 0.0)
     d = -g / scale**2
-    Jd, Dd = jac @ d, scale * d
-    curvature, length = float(Jd @ Jd), math.sqrt(float(Dd @ Dd))
+    bent, length = curvature(d), norm(scale * d)
     if length == 0.0:
         return theta
-    t = -float(g @ d) / curvature if curvature > 0.0 else math.inf
+    t = -float(g @ d) / bent if bent > 0.0 else math.inf
     t = min(t, radius / length)
     if not math.isfinite(t):
         t = 1.0
     for _ in range(60):
         target = box.clip(theta + t * d)
         s = target - theta
-        if _decrease(residual, jac, s) >= -SUFFICIENT * float(g @ s):
+        if decrease(s) >= -SUFFICIENT * float(g @ s):
             return target
         t *= 0.5
     return theta

@@ -101,7 +101,7 @@ class TrustRegion(InexactNewton):
 
     def step(self, point: Point, state: CGState) -> Step:
         """Return the outcome of one iteration."""
-        state, solved, damping = self._solve(point, state)
+        state, solved, damping = self.solve(point, state)
         record: dict[str, Any] = dict(
             inner_iterations=solved.iterations,
             inner_stop=solved.stop,
@@ -110,25 +110,38 @@ class TrustRegion(InexactNewton):
         )
         inside = solved.norm < state.radius
         decrement = math.sqrt(max(-solved.slope, 0.0)) if inside else math.nan
-        if inside and self.converged(point, -0.5 * solved.slope):
+        if inside and self.converged(point, self.estimate(solved)):
             return Step(point, state, False, Status.CONVERGED, decrement=decrement, radius=state.radius, **record)
         rounding = solved.predicted <= ROUNDING * abs(point.value)
         if rounding and state.contradicted:
             return Step(point, state, False, Status.STALLED, decrement=decrement, radius=state.radius, **record)
-        trial = point.along(solved.step).point(1.0)
+        trial = self.trial(point, solved)
         slope = dot(trial.grad, solved.step) if math.isfinite(trial.value) else math.nan
         actual = decrease(point.value, solved.slope, trial.value, slope, 1.0)
         ratio = actual / solved.predicted if solved.predicted > 0.0 else -math.inf
         first = min(state.radius, solved.norm) if math.isinf(state.radius) else state.radius
         radius = next_radius(first, ratio, solved.norm, not inside or math.isinf(state.radius))
         record.update(actual=actual, ratio=ratio, radius=radius, decrement=decrement)
+        state = self.learn(point, trial, state)
         if ratio > self.accept:
             state = replace(state, radius=radius, contradicted=False)
             return Step(trial, state, True, step_norm=norm(solved.step), **record)
         state = replace(state, radius=radius, contradicted=True)
         return Step(point, state, False, Status.STALLED if rounding or radius <= 1e-300 else None, **record)
 
-    def _solve(self, point: Point, state: CGState) -> tuple[CGState, Subproblem, float]:
+    def estimate(self, solved: Subproblem) -> float:
+        """Return half the squared Newton decrement that a step inside the radius tells of."""
+        return -0.5 * solved.slope
+
+    def trial(self, point: Point, solved: Subproblem) -> Point:
+        """Return the point at the end of the step."""
+        return point.along(solved.step).point(1.0)
+
+    def learn(self, point: Point, trial: Point, state: CGState) -> CGState:
+        """Return the state after a trial, accepted or not."""
+        return state
+
+    def solve(self, point: Point, state: CGState) -> tuple[CGState, Subproblem, float]:
         """Return the next state, the minimiser of the model within the radius, and the shift of the Hessian."""
         if self.subproblem == "dogleg":
             solved, shift = dogleg(point.curvature.dense(), point.grad, state.radius)
