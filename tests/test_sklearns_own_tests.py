@@ -48,7 +48,6 @@ EXCEPTIONS = {
         r"|test_liblinear_not_stuck|test_logisticregression_liblinear_sample_weight\[params0|test_lr_penalty_l1ratio_inc"
         r"|test_elastic_net|test_LogisticRegression_elastic|test_l1_ratio_non|test_scores_attribute_layout_elasticnet"
     ): "needs an L1 penalty, which is not there yet",
-    r"test_logistic_regression_array_api_.*array_api_strict": "needs array-API dispatch, which is not there yet",
     r"test_logistic_regression_callback_support_warning": "asks for callbacks to be refused by solvers but lbfgs",
 }
 
