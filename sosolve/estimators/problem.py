@@ -55,7 +55,7 @@ class Problem:
             ensure_all_finite=not found_later,
         )
         if scipy.sparse.issparse(X):
-            check_csr(X)
+            X = checked_csr(X)
         self.X, self.name = X, type(estimator).__name__
         self.xp = np if scipy.sparse.issparse(X) or is_numpy_array(X) else array_namespace(X)
         self.classes, codes = classes_and_codes(y)
@@ -191,8 +191,10 @@ def classes_and_codes(y: Array) -> tuple[Array, Array]:
     return classes, np.searchsorted(classes, y)
 
 
-def check_csr(X) -> None:
-    """Check the index arrays of a CSR matrix: compiled kernels would read foreign memory.
+def checked_csr(X):
+    """Return a CSR matrix with valid index arrays and no duplicates: itself, or a copy where it has duplicates.
+
+    Compiled kernels would read foreign memory through an index out of range, and squares of entries are not additive.
 
     Raises
     ------
@@ -212,3 +214,8 @@ def check_csr(X) -> None:
             f"received a sparse X of shape {X.shape} whose index arrays are damaged (indices outside 0 .. {d - 1}, "
             "or row pointers that decrease); expected a valid CSR matrix: rebuild it, for instance through tocoo()"
         )
+    if X.has_canonical_format:
+        return X
+    X = X.copy()
+    X.sum_duplicates()
+    return X
