@@ -137,6 +137,11 @@ class Point(Protocol):
         Its gradient.
     curvature : Curvature
         An objective that has none leaves it out or sets None; only solvers that need nothing of it can run then.
+
+    Notes
+    -----
+    A point may also offer `drift(origin)`: a number c >= 0 such that the curvature here is at least exp(-c) times that
+    at the point `origin`, inf where none is known. It lets a solver bound the decrement here by a factor from there.
     """
 
     @property

@@ -16,6 +16,7 @@ from sklearn.utils.validation import validate_data
 from .._compat import check_sample_weight, count, get_namespace_and_device, move_to, to_host
 from ..objectives import L2, DataTerm, LinearModel, Sum
 from ..objectives.models import sample_blocks
+from ..objectives.small import CopiedModel, suits
 from ..objectives.thin import ThinModel, pays
 from ..protocols import Array, Point
 from .auto import START_CLASS
@@ -72,7 +73,7 @@ class Problem:
         self.alpha = min(1.0 / C / total, 1e300)
         self.outputs = estimator._outputs(to_host(self.classes))
         loss = self.outputs.loss
-        make = ThinModel if pays(X, self.alpha) else LinearModel.standardised
+        make = ThinModel if pays(X, self.alpha) else (CopiedModel if suits(X) else LinearModel).standardised
         self.model = make(X, self.weights, self.alpha, loss.n_outputs, bool(estimator.fit_intercept))
         if found_later and not (np.isfinite(self.model.mean).all() and np.isfinite(self.model.variance).all()):
             assert_all_finite(X, estimator_name=self.name, input_name="X")

@@ -14,11 +14,17 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import scipy.sparse
 from array_api_compat import array_namespace, device, is_numpy_array
 
 #: Bytes of X in a row block: half of a common L2 cache; on other devices a call costs more than what a cache saves.
 BLOCK_BYTES, DEVICE_BLOCK_BYTES = 512 * 1024, 64 * 1024 * 1024
+
+
+def _namespace(a):
+    """Return the namespace of an array; NumPy's own at once, for a small fit looks it up dozens of times."""
+    return np if type(a) is np.ndarray else array_namespace(a)
 
 
 def row_blocks(X):
@@ -38,7 +44,7 @@ def _to_double(X):
     """Return X with float64 entries: a block at most, never a copy of a float64 array."""
     if scipy.sparse.issparse(X) or is_numpy_array(X):
         return X if X.dtype.itemsize == 8 else X.astype("float64")
-    xp = array_namespace(X)
+    xp = _namespace(X)
     return xp.astype(X, xp.float64, copy=False)
 
 
@@ -48,7 +54,7 @@ def _forward(X, w, b):
 
 def _back(X, r):
     """Return (X' r, sum r), shapes (d,) and () or (K, d) and (K,)."""
-    xp = array_namespace(r)
+    xp = _namespace(r)
     total = xp.sum(r, axis=0)
     if r.ndim == 1:
         return X.T @ r, total
@@ -73,7 +79,7 @@ def _rows(s, start, stop):
 
 def linear(X, w, b):
     """Return z = X w' + b, shape (n,) or (n, K)."""
-    xp = array_namespace(w)
+    xp = _namespace(w)
     parts = [_forward(_to_double(block), w, b) for _, _, block in row_blocks(X)]
     return parts[0] if len(parts) == 1 else xp.concat(parts)
 
@@ -99,7 +105,7 @@ def softmax_normal_mv(X, P, s, v, v0):
 
 def _fused(rows, X, y, s, w, b):
     """Return (value, z, curvature rows, X' r, sum r): the composition that every fused kernel must equal."""
-    xp = array_namespace(w)
+    xp = _namespace(w)
     value, z_parts, curv_parts = 0.0, [], []
 
     def rows_of(block, start, stop):
@@ -146,7 +152,7 @@ def gram(X, h, mean, scale, blocks=None):
     blocks : list of (start, stop), optional
         Row ranges to sum over; all rows where None.
     """
-    xp = array_namespace(h)
+    xp = _namespace(h)
     if scipy.sparse.issparse(X):
         return _gram_sparse(X, h, mean, scale, blocks)
     negative, positive = bool(xp.any(h < 0.0)), bool(xp.any(h > 0.0))
@@ -177,7 +183,7 @@ def _gram_sparse(X, h, mean, scale, blocks):
     """Return `gram` for CSR through X'HX and the algebra of centring; X itself is never centred."""
     if blocks is not None:
         X = scipy.sparse.vstack([X[a:b] for a, b in blocks], format="csr")
-        xp = array_namespace(h)
+        xp = _namespace(h)
         h = xp.concat([h[a:b] for a, b in blocks])
     X = _to_double(X)
     weighted = X.copy()
@@ -192,7 +198,7 @@ def _gram_sparse(X, h, mean, scale, blocks):
 
 def diagonal(X, h, mean, scale):
     """Return (sum_i h_ik x~_ij^2, sum_i h_ik) for h of shape (n, K): shapes (K, d) and (K,), in one pass."""
-    xp = array_namespace(h)
+    xp = _namespace(h)
     totals = xp.sum(h, axis=0)
     if scipy.sparse.issparse(X):
         scaled = _to_double(X).copy()
@@ -210,7 +216,7 @@ def diagonal(X, h, mean, scale):
 
 def centred_squares(squares, first, ratio, totals):
     """Return sum h (x - m)^2 from sum h x^2, sum h x, m and sum h, at least 1e-14 of the first: below is rounding."""
-    xp = array_namespace(squares)
+    xp = _namespace(squares)
     return xp.maximum(squares - 2.0 * ratio * first + ratio**2 * totals, 1e-14 * squares)
 
 
@@ -223,7 +229,7 @@ def moments(X, s, centre):
     variance (its own weight bounds the loss by n eps), the division keeps the squares from overflow and underflow for
     any finite column.
     """
-    xp = array_namespace(s)
+    xp = _namespace(s)
     n, d = X.shape
     weights = s if s.shape[0] == n else xp.broadcast_to(s, (n,))
     if scipy.sparse.issparse(X):
@@ -252,7 +258,7 @@ def moments(X, s, centre):
 
 def finish_moments(shift, unit, first, second, top, centre):
     """Return what `moments` does from the moments of (x - shift) / unit and its largest absolute value."""
-    xp = array_namespace(shift)
+    xp = _namespace(shift)
     if not centre:
         return xp.zeros_like(first), unit * xp.sqrt(second), unit * top
     variance = second - first**2
@@ -264,7 +270,7 @@ def finish_moments(shift, unit, first, second, top, centre):
 
 def _moments_sparse(X, weights, centre):
     """Return `moments` of CSR; the shift is zero, which the zeros of a sparse column make harmless."""
-    xp = array_namespace(weights)
+    xp = _namespace(weights)
     top = abs(X).max(axis=0).toarray().ravel() if X.shape[0] else xp.zeros(X.shape[1])
     unit = xp.where(top > 0.0, top, xp.ones_like(top))
     scaled = X.copy()
@@ -283,7 +289,7 @@ def logistic_rows(y, z, s):
     With e = exp(-|z|): sigmoid(|z|) = 1 / (1 + e) and sigmoid(-|z|) = e / (1 + e), so that neither overflow nor
     cancellation occurs for any finite z, also where the loss is far below eps.
     """
-    xp = array_namespace(z)
+    xp = _namespace(z)
     size = xp.abs(z)
     e = xp.exp(-size)
     up = z >= 0.0
@@ -297,7 +303,7 @@ def logistic_rows(y, z, s):
 
 def squared_rows(y, z, s):
     """Return (sum s l, s l', s l'') of l = (z - y)^2 / 2."""
-    xp = array_namespace(z)
+    xp = _namespace(z)
     r = z - y
     return float(xp.sum(0.5 * s * r * r)), s * r, s * xp.ones_like(z)
 
@@ -309,7 +315,7 @@ def softmax_rows(y, z, s, reference):
     classes are formed without the largest (for l) and without the true one (for the gradient), so that a loss far
     below eps keeps its relative accuracy.
     """
-    xp = array_namespace(z)
+    xp = _namespace(z)
     n, columns = z.shape
     if reference:
         z = xp.concat([z, xp.zeros((n, 1), dtype=z.dtype, device=device(z))], axis=1)
@@ -331,7 +337,7 @@ def softmax_rows(y, z, s, reference):
 
 def softmax_curv_mv(P, s, U):
     """Return s (diag(P_i) - P_i P_i') U_i row by row, shape (n, K)."""
-    xp = array_namespace(P)
+    xp = _namespace(P)
     mean = xp.sum(P * U, axis=1)
     return s[:, None] * P * (U - mean[:, None])
 

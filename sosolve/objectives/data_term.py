@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -98,6 +99,12 @@ class DataPoint:
     def curvature(self) -> DataCurvature:
         """J' H J with the curvature H of the loss by rows."""
         return DataCurvature(self.term, self._map, self._rows[2])
+
+    def drift(self, origin: DataPoint) -> float:
+        """Return c >= 0 such that the curvature here is at least exp(-c) times that at `origin`; inf if unknown."""
+        if not isinstance(self.term.model, LinearModel):
+            return math.inf
+        return self.term.loss.drift(self._rows[1] - origin._rows[1])
 
     def along(self, d: Array) -> DataRay:
         """Return the ray theta + t d."""

@@ -7,6 +7,7 @@ output needs `rows` alone, whose third result is then the second derivative; fiv
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -83,6 +84,10 @@ class Loss:
         """Yield (k, l, h): the (n,) weights of the block of the Hessian that couples outputs k <= l."""
         yield 0, 0, curv
 
+    def drift(self, change: Array) -> float:
+        """Return c >= 0 such that the curvature at z + change is at least exp(-c) times that at z; inf if unknown."""
+        return math.inf
+
 
 class LogisticLoss(Loss):
     """l = log(1 + exp(z)) - y z in nats, for y in {0, 1} (or between)."""
@@ -93,6 +98,11 @@ class LogisticLoss(Loss):
         """Return sum w l, w (sigmoid(z) - y), w sigmoid(z) (1 - sigmoid(z))."""
         return kernels_for(z).logistic_rows(y, z, w)
 
+    def drift(self, change: Array) -> float:
+        """Return max |change|: the logarithm of p (1 - p) has a slope of at most 1."""
+        xp = array_namespace(change)
+        return float(xp.max(xp.abs(change)))
+
 
 class SquaredLoss(Loss):
     """l = (z - y)^2 / 2, in squared units of y."""
@@ -102,6 +112,10 @@ class SquaredLoss(Loss):
     def rows(self, y: Array, z: Array, w: Array) -> tuple[float, Array, Array]:
         """Return sum w l, w (z - y), w."""
         return kernels_for(z).squared_rows(y, z, w)
+
+    def drift(self, change: Array) -> float:
+        """Return 0: the curvature is constant."""
+        return 0.0
 
 
 class SoftmaxLoss(Loss):
@@ -162,6 +176,15 @@ class SoftmaxLoss(Loss):
         sums = xp.sum(weighted, axis=0)
         eye = xp.eye(self.n_outputs, dtype=curv.dtype, device=device(curv))
         return sums[:, None] * eye - xp.matrix_transpose(weighted) @ curv
+
+    def drift(self, change: Array) -> float:
+        """Return the largest spread of a row's changes (zero for a reference): |u'H(u; e)u| <= (max e - min e) u'Hu."""
+        xp = array_namespace(change)
+        high, low = xp.max(change, axis=1), xp.min(change, axis=1)
+        if self.reference:
+            zeros = xp.zeros_like(high)
+            high, low = xp.maximum(high, zeros), xp.minimum(low, zeros)
+        return float(xp.max(high - low))
 
     def blocks(self, curv: Array, w: Array) -> Iterator[tuple[int, int, Array]]:
         """Yield w P_k (1 - P_k) on the diagonal and -w P_k P_l off it: one sign each."""

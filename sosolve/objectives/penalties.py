@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from array_api_compat import array_namespace, device
 
 from ..protocols import Array, Counts
@@ -60,6 +62,10 @@ class L2Point:
         """The diagonal matrix of the strengths."""
         return self._penalty
 
+    def drift(self, origin: L2Point) -> float:
+        """Return 0: the curvature is constant."""
+        return 0.0
+
     def along(self, d: Array) -> L2Ray:
         """Return the ray theta + t d."""
         return L2Ray(self, d)
@@ -70,12 +76,16 @@ class L2Ray:
 
     def __init__(self, start: L2Point, d: Array):
         self._start, self._d = start, d
-        self._slope = float(start.grad @ d)
-        self._bend = float(start.curvature.mv(d) @ d)
+
+    @cached_property
+    def _parabola(self) -> tuple[float, float]:
+        """Slope and second derivative at t = 0."""
+        return float(self._start.grad @ self._d), float(self._start.curvature.mv(self._d) @ self._d)
 
     def __call__(self, t: float) -> tuple[float, float]:
         """Return the value and the slope at t."""
-        return self._start.value + t * (self._slope + 0.5 * t * self._bend), self._slope + t * self._bend
+        slope, bend = self._parabola
+        return self._start.value + t * (slope + 0.5 * t * bend), slope + t * bend
 
     def point(self, t: float) -> L2Point:
         """Return the point at t."""

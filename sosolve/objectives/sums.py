@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property, reduce
 from operator import add
@@ -67,6 +68,11 @@ class SumPoint:
     def curvature(self) -> SumCurvature:
         """Sum of the curvatures."""
         return SumCurvature([part.curvature for part in self.parts])
+
+    def drift(self, origin: SumPoint) -> float:
+        """Return c >= 0 such that the curvature here is at least exp(-c) times that at `origin`; inf if unknown."""
+        pairs = zip(self.parts, origin.parts, strict=True)
+        return max(part.drift(old) if hasattr(part, "drift") else math.inf for part, old in pairs)
 
     def along(self, d: Array) -> SumRay:
         """Return the ray theta + t d."""

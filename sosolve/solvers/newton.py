@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ from ..protocols import Array, Point
 from .base import Solver, Step
 from .line_search import ROUNDING, backtrack
 from .precondition import KINDS, Preconditioner, make_preconditioner
-from .subproblem import solve_shifted, steihaug
+from .subproblem import shifted_inverse, steihaug
 
 
 def line_search_step(point: Point, state: object, d: Array, slope: float, **record) -> Step:
@@ -213,12 +214,31 @@ class NewtonCG(InexactNewton):
         return line_search_step(point, state, solved.step, solved.slope, **record)
 
 
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """A factorised curvature that the next step may use again.
+
+    Attributes
+    ----------
+    solve : callable
+        v -> H^-1 v.
+    origin : Point
+        Where H was formed.
+    """
+
+    solve: Callable[[Array], Array]
+    origin: Point
+
+
 @dataclass(kw_only=True)
 class NewtonCholesky(Solver):
     """Exact Newton: modified Cholesky factor of the dense Hessian, and backtracking.
 
     Solves (H + shift diag(H)) s = -g with the smallest shift that makes the matrix safely positive definite, then
-    searches along s from t = 1. Costs one weighted Gram matrix, O(n p^2), and one pass an iteration.
+    searches along s from t = 1. Costs one weighted Gram matrix, O(n p^2), and one pass an iteration. With
+    H >= exp(-c) H_0, c being the `drift` between two points, g' H^-1 g <= exp(c) g' H_0^-1 g bounds the decrement at
+    the end of a step by the factor from its beginning, which ends most fits; and where a step with the old factor,
+    that leaves at most the fraction exp(c) - 1 of the decrement, will end it, no new matrix is formed for it.
 
     References
     ----------
@@ -228,13 +248,34 @@ class NewtonCholesky(Solver):
     needs: ClassVar[tuple[str, ...]] = ("grad", "dense")
     name: ClassVar[str] = "newton-cholesky"
 
-    def step(self, point: Point, state: None) -> Step:
+    def step(self, point: Point, state: Factor | None) -> Step:
         """Return the outcome of one iteration."""
-        d, shift = solve_shifted(point.curvature.dense(), point.grad)
-        if d is None:
-            return Step(point, state, False, Status.NOT_POSITIVE_DEFINITE)
+        if state is not None:
+            step = self._along(point, state, 0.0)
+            if step.accepted or step.status is Status.CONVERGED:
+                return step
+        solve, shift = shifted_inverse(point.curvature.dense())
+        if solve is None:
+            return Step(point, None, False, Status.NOT_POSITIVE_DEFINITE)
+        return self._along(point, Factor(solve, point), shift)
+
+    def _along(self, point: Point, factor: Factor, shift: float) -> Step:
+        """Return the step along -H^-1 g, with the factor as its state where that is good for one more."""
+        d = -factor.solve(point.grad)
         slope = dot(point.grad, d)
+        if not math.isfinite(slope):
+            return Step(point, None, False, Status.NOT_POSITIVE_DEFINITE)
         record: dict[str, Any] = dict(predicted=-0.5 * slope, decrement=math.sqrt(max(-slope, 0.0)), damping=shift)
-        if self.converged(point, -0.5 * slope):
-            return Step(point, state, False, Status.CONVERGED, **record)
-        return line_search_step(point, state, d, slope, **record)
+        if factor.origin is point and self.converged(point, -0.5 * slope):
+            return Step(point, None, False, Status.CONVERGED, **record)
+        step = line_search_step(point, None, d, slope, **record)
+        if step.accepted and shift == 0.0:
+            drift = getattr(step.point, "drift", None)
+            c = drift(factor.origin) if drift else math.inf
+            if c < 1.0:
+                bound = 0.5 * math.exp(c) * dot(step.point.grad, factor.solve(step.point.grad))
+                if self.converged(step.point, bound):
+                    step.status = Status.CONVERGED
+                elif factor.origin is point and math.expm1(c) ** 2 * bound < 0.3 * self.level(step.point):
+                    step.state = factor
+        return step

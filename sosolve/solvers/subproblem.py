@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
 from ..history import InnerStop
-from ..linalg import cholesky, cholesky_solve, dot
+from ..linalg import cholesky, cholesky_solve, dot, max_abs, namespace
 from ..protocols import Array
 
 #: Relative curvature d'Hd / d'Md below which a direction counts as flat: rounding of a product of length p.
@@ -90,7 +90,7 @@ def steihaug(
     Steihaug, T. (1983). The conjugate gradient method and trust regions in large scale optimization. SIAM J.
     Numer. Anal. 20(3), 626-637.
     """
-    xp = array_namespace(g)
+    xp = namespace(g)
     s, r = xp.zeros_like(g), g
     y = precond(r) if precond else r
     ry = ry0 = dot(r, y)
@@ -184,9 +184,6 @@ def dogleg(H: Array, g: Array, radius: float) -> tuple[Subproblem, float]:
 def solve_shifted(H: Array, g: Array, max_shifts: int = 60) -> tuple[Array | None, float]:
     """Return the step -(H + shift diag(H))^-1 g with the smallest shift that gives a safe Cholesky factor.
 
-    The shift is 0 where H is safely positive definite, else it starts at p eps and grows tenfold. Scaling it by
-    the diagonal of H (1 where that is not positive) makes the outcome independent of the units of the parameters.
-
     Parameters
     ----------
     H : Array of shape (p, p)
@@ -200,24 +197,50 @@ def solve_shifted(H: Array, g: Array, max_shifts: int = 60) -> tuple[Array | Non
         None where no shift works (H is not finite).
     float
         The shift, dimensionless; NaN where none works.
+    """
+    solve, shift = shifted_inverse(H, max_shifts)
+    step = -solve(g) if solve else None
+    if step is None or not math.isfinite(max_abs(step)):
+        return None, math.nan
+    return step, shift
+
+
+def shifted_inverse(H: Array, max_shifts: int = 60) -> tuple[Callable[[Array], Array] | None, float]:
+    """Return v -> (H + shift diag(H))^-1 v with the smallest shift that gives a safe Cholesky factor, and the shift.
+
+    The shift is 0 where H is safely positive definite, else it starts at 32 p eps and grows tenfold: in a null
+    direction the decrement is the rounding of the gradient over the root of the shift, which must stay below the
+    tolerances. Scaling the shift by the diagonal of H (1 where that is not positive) makes the outcome independent of
+    the units of the parameters.
+
+    Parameters
+    ----------
+    H : Array of shape (p, p)
+    max_shifts : int, default=60
+        Factorisations tried.
+
+    Returns
+    -------
+    callable or None
+        None where no shift works (H is not finite).
+    float
+        The shift, dimensionless; NaN where none works.
 
     References
     ----------
     Nocedal and Wright (2006), algorithm 3.3 (Cholesky with added multiple of the identity).
     """
-    xp = array_namespace(H)
+    xp = namespace(H)
     diagonal = xp.linalg.diagonal(H)
-    if not bool(xp.all(xp.isfinite(diagonal))):
+    if not math.isfinite(max_abs(diagonal)):
         return None, math.nan
     ones = xp.ones_like(diagonal)
     scale = 1.0 / xp.sqrt(xp.where(diagonal > 0.0, diagonal, ones))
     scaled = H * scale[:, None] * scale[None, :]
-    eye = xp.eye(H.shape[0], dtype=H.dtype, device=device(H))
     shift = 0.0
     for _ in range(max_shifts):
-        L = cholesky(scaled + shift * eye if shift else scaled)
+        L = cholesky(scaled + shift * xp.eye(H.shape[0], dtype=H.dtype, device=device(H)) if shift else scaled)
         if L is not None:
-            step = -scale * cholesky_solve(L, scale * g)
-            return (step, shift) if bool(xp.all(xp.isfinite(step))) else (None, math.nan)
-        shift = 10.0 * shift if shift else H.shape[0] * float(xp.finfo(H.dtype).eps)
+            return lambda v, L=L: scale * cholesky_solve(L, scale * v), shift
+        shift = 10.0 * shift if shift else 32.0 * H.shape[0] * float(xp.finfo(H.dtype).eps)
     return None, math.nan
