@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 
+import numpy as np
+
 from .protocols import Array, Counts, Point
 
 
@@ -38,6 +40,10 @@ class Status(enum.Enum):
     )
     INTERRUPTED = "interrupted from the keyboard: the best iterate so far is kept; fit again with warm_start to go on"
     CALLBACK = "stopped by a callback: the iterate at that moment is kept"
+
+    def __reduce__(self):
+        """Return the class and the value: what tools that store without pickle need to know."""
+        return Status, (self.value,)
 
 
 class InnerStop(enum.IntEnum):
@@ -130,6 +136,8 @@ STEP_FIELDS = frozenset(
     }
 )
 _NAMES = tuple(f.name for f in fields(Record))
+#: What turns a number of a stored table into the type of its field.
+_KINDS = {f.name: {"int": int, "bool": bool, "InnerStop": InnerStop}.get(str(f.type), float) for f in fields(Record)}
 
 
 class History(Sequence[Record]):
@@ -202,6 +210,17 @@ class History(Sequence[Record]):
                 "History.to_pandas needs pandas, which is not installed: pip install pandas, or use History.column"
             ) from error
         return pandas.DataFrame([asdict(record) for record in self._records], columns=list(_NAMES))
+
+    def __getstate__(self):
+        """Return one table of numbers: tools that store without pickle would keep each number of a record apart."""
+        table = np.array([[float(getattr(record, name)) for name in _NAMES] for record in self._records])
+        return {"names": list(_NAMES), "table": table.reshape(len(self._records), len(_NAMES)), "notes": self.notes}
+
+    def __setstate__(self, state):
+        kinds = [_KINDS[name] for name in state["names"]]
+        rows = ([kind(value) for kind, value in zip(kinds, row, strict=True)] for row in state["table"].tolist())
+        self._records = [Record(**dict(zip(state["names"], row, strict=True))) for row in rows]
+        self.notes = state["notes"]
 
 
 @dataclass(repr=False)
