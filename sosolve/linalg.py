@@ -5,13 +5,14 @@ A factorisation on a GPU does not raise, so nothing here does either: callers te
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import scipy.linalg
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_cupy_array
 
 from .protocols import Array
 
@@ -24,6 +25,16 @@ def namespace(a: Array) -> Any:
 def dot(a: Array, b: Array) -> float:
     """Return the inner product of two arrays of shape (p,) as a Python float."""
     return float(a @ b)
+
+
+def floats(*values: Any) -> tuple[float, ...]:
+    """Return scalars (Python's, or arrays without a dimension) as Python floats; a device is waited for once."""
+    there = [v for v in values if not isinstance(v, float)]  # NumPy's scalars are floats
+    if len(there) < 2 or type(there[0]) is np.ndarray:
+        return tuple(map(float, values))
+    stacked = array_namespace(*there).stack(there)
+    found = iter(stacked.tolist() if hasattr(stacked, "tolist") else map(float, stacked))
+    return tuple(v if isinstance(v, float) else next(found) for v in values)
 
 
 def norm(a: Array) -> float:
@@ -71,17 +82,26 @@ def cholesky(H: Array) -> Array | None:
             return None
     else:
         try:
-            L = xp.linalg.cholesky(H)
+            with _errors_of(H):
+                L = xp.linalg.cholesky(H)
         except Exception as error:  # each library has its own exception for an indefinite matrix
             if "LinAlgError" in type(error).__name__:
                 return None
             raise
-    pivots = xp.linalg.diagonal(L)
-    smallest, top = float(xp.min(pivots)), float(xp.max(xp.linalg.diagonal(H)))
+    smallest, top = floats(xp.min(xp.linalg.diagonal(L)), xp.max(xp.linalg.diagonal(H)))
     eps = float(xp.finfo(H.dtype).eps)
     if not (smallest > 0.0 and smallest * smallest > H.shape[0] * eps * top):
         return None
     return L
+
+
+def _errors_of(H: Array) -> Any:
+    """Return a context in which CuPy raises for an indefinite matrix: left alone it returns half a factor."""
+    if not is_cupy_array(H):
+        return contextlib.nullcontext()
+    import cupyx
+
+    return cupyx.errstate(linalg="raise")
 
 
 def cholesky_solve(L: Array, b: Array) -> Array:
@@ -99,6 +119,11 @@ def cholesky_solve(L: Array, b: Array) -> Array:
     """
     if type(L) is np.ndarray:
         return scipy.linalg.lapack.dpotrs(L, b, lower=1)[0]
+    if is_cupy_array(L):
+        from cupyx.scipy.linalg import solve_triangular
+
+        y = solve_triangular(L, b, lower=True)
+        return solve_triangular(L, y, lower=True, trans=1)
     xp = array_namespace(L)
     y = xp.linalg.solve(L, b[:, None])
     return xp.linalg.solve(xp.matrix_transpose(L), y)[:, 0]

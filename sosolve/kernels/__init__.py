@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import ModuleType
 
 import numpy as np
@@ -24,9 +25,17 @@ def kernels_for(X) -> ModuleType:
     Returns
     -------
     module
-        `numba_cpu` for large NumPy arrays and CSR matrices in float32 or float64, else `reference`.
+        For float32 and float64: `numba_cpu` for large NumPy arrays and CSR matrices of SciPy, `cupy_gpu` for those of
+        CuPy. Else `reference`.
     """
     entries = X.data if hasattr(X, "indptr") else X
+    cupy = sys.modules.get("cupy")
+    if cupy is not None and isinstance(entries, cupy.ndarray):
+        if entries.dtype.char not in "fd":
+            return reference
+        from . import cupy_gpu
+
+        return cupy_gpu
     plain = isinstance(entries, np.ndarray) and entries.dtype.char in "fd"
     if plain and reference.cost_of(X) >= COMPILED_FROM:
         from . import numba_cpu

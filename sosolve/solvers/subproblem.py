@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 from array_api_compat import device
 
 from ..history import InnerStop
-from ..linalg import cholesky, cholesky_solve, dot, max_abs, namespace
+from ..linalg import cholesky, cholesky_solve, dot, floats, max_abs, namespace
 from ..protocols import Array
 
 #: Relative curvature d'Hd / d'Md below which a direction counts as flat: rounding of a product of length p.
@@ -102,7 +104,7 @@ def steihaug(
     while k < max_iter:
         Hd = mv(d)
         k += 1
-        curvature = dot(d, Hd)
+        curvature, r, y, ry_next = _full_step(d, Hd, r, ry, precond)
         steepest = max(steepest, curvature / dd)
         if curvature <= FLAT * steepest * dd:
             t = _to_boundary(ss, sd, dd, radius) if math.isfinite(radius) else float(k == 1)
@@ -116,9 +118,6 @@ def steihaug(
         ss += t * (2.0 * sd + t * dd)
         if stop is not InnerStop.CAP:
             break
-        r = r + t * Hd
-        y = precond(r) if precond else r
-        ry_next = dot(r, y)
         goal = min(rtol, 0.1) if predicted <= level else rtol
         if not ry_next > goal * goal * ry0:
             stop = InnerStop.RESIDUAL
@@ -127,6 +126,26 @@ def steihaug(
         d = beta * d - y
         sd, dd, ry = beta * (sd + t * dd), ry_next + beta * beta * dd, ry_next
     return Subproblem(s, dot(g, s), predicted, math.sqrt(max(ss, 0.0)), k, stop)
+
+
+def _full_step(
+    d: Array, Hd: Array, r: Array, ry: float, precond: Callable[[Array], Array] | None
+) -> tuple[float, Array, Array, float]:
+    """Return d'Hd, and r, M^-1 r and r'M^-1 r after the full step along d, whether or not it will be taken.
+
+    Formed before d'Hd is known to the host, so that an iteration waits for a device once. Where d'Hd is not positive
+    there is no full step, and r stays.
+    """
+    xp = namespace(d)
+    curvature: Any = d @ Hd
+    if xp is np:
+        t = ry / float(curvature) if curvature > 0.0 else 0.0
+    else:
+        t = ry / xp.where(curvature > 0.0, curvature, xp.full_like(curvature, xp.inf))
+    r = r + t * Hd
+    y = precond(r) if precond else r
+    curvature, ry_next = floats(curvature, r @ y)
+    return curvature, r, y, ry_next
 
 
 def _to_boundary(ss: float, sd: float, dd: float, radius: float) -> float:
