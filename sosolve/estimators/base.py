@@ -30,6 +30,7 @@ from ..protocols import Array, Point
 from ..solvers import SOLVERS, Solver
 from .arguments import unfinished
 from .auto import choose, start_share
+from .certificate import certify
 from .common import Watcher, advised, restored_on_error
 from .outputs import OneRowEach
 from .problem import Problem
@@ -80,6 +81,7 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
     def _unpack(self, problem: Problem, solver: Solver, reason: str, result: Result) -> None:
         """Set the fitted attributes."""
         result.history.notes["solver"] = reason
+        self.optimality_ = certify(problem, result)
         result.point = result.state = None  # they hold the data and preconditioners
         for name, value in problem.attributes(result.theta).items():
             setattr(self, name, value)

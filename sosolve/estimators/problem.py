@@ -71,6 +71,8 @@ class Problem:
         weights = self.xp.broadcast_to(self.weights, self.codes.shape)
         self.prior = count(self.codes, weights, self.n_classes)
         self.alpha = min(1.0 / C / total, 1e300)
+        #: scikit-learn's objective, C sum loss + |W|^2 / 2, over ours; the sum of the losses without a penalty.
+        self.unit = total * C if math.isfinite(C) else total
         self.outputs = estimator._outputs(to_host(self.classes))
         loss = self.outputs.loss
         make = ThinModel if pays(X, self.alpha) else (CopiedModel if suits(X) else LinearModel).standardised
@@ -104,6 +106,11 @@ class Problem:
         relative = weights / top
         total = float(xp.sum(relative))
         return total * top, relative / total
+
+    @property
+    def one_sided(self) -> bool:
+        """Whether one class alone has weight."""
+        return np.count_nonzero(self.prior) == 1
 
     def start(self, estimator: LinearClassifier) -> Array:
         """Return the starting parameters: the previous coefficients (warm start), else the logarithms of the prior.
@@ -163,7 +170,7 @@ class Problem:
         Without a penalty: where the largest loss is below log 2 every sample is on its right side, so that the
         data are completely separable. The same with a penalty where one class alone has weight.
         """
-        if self.alpha > 0.0 and not (self.model.fit_intercept and np.count_nonzero(self.prior) == 1):
+        if self.alpha > 0.0 and not (self.model.fit_intercept and self.one_sided):
             return False
         xp = self.xp
         smallest = float(xp.min(xp.where(self.weights > 0.0, self.weights, xp.max(self.weights))))

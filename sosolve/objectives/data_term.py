@@ -86,6 +86,15 @@ class DataPoint:
         """The weighted mean loss."""
         return self._rows[0]
 
+    @property
+    def margins(self) -> Array:
+        """The predictors z, shape (n,) or (n, K)."""
+        return self._rows[1]
+
+    def total_curvature(self) -> Array:
+        """Return the curvature of the loss summed over the rows, shape (K, K): the Hessian by constants added to z."""
+        return self.term.loss.total(self._rows[2], self.term.weights)
+
     @cached_property
     def grad(self) -> Array:
         """Its gradient, shape (p,)."""

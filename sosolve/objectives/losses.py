@@ -103,6 +103,17 @@ class LogisticLoss(Loss):
         xp = array_namespace(change)
         return float(xp.max(xp.abs(change)))
 
+    def conjugate(self, y: Array, r: Array, w: Array) -> float:
+        """Return sum w l*(r / w), the convex conjugate: sum w (u log u + (1 - u) log(1 - u)) with u = y + r / w.
+
+        Infinite where a u lies outside [0, 1] by more than rounding.
+        """
+        xp = array_namespace(r)
+        u = y + _shares(r, w)
+        if float(xp.min(u)) < -1e-12 or float(xp.max(u)) > 1.0 + 1e-12:
+            return math.inf
+        return float(xp.sum(w * (_entropy(u) + _entropy(1.0 - u))))
+
 
 class SquaredLoss(Loss):
     """l = (z - y)^2 / 2, in squared units of y."""
@@ -153,6 +164,21 @@ class SoftmaxLoss(Loss):
         """Return sum w l, w (P - onehot(y)), P."""
         return kernels_for(z).softmax_rows(y, z, w, self.reference)
 
+    def conjugate(self, y: Array, r: Array, w: Array) -> float:
+        """Return sum w l*(r / w), the convex conjugate: sum w sum_k u_k log u_k with u = onehot(y) + r / w.
+
+        Infinite where a u_k lies outside [0, 1] by more than rounding.
+        """
+        xp = array_namespace(r)
+        columns = xp.arange(self.n_outputs, dtype=y.dtype, device=device(y))
+        u = xp.astype(y[:, None] == columns[None, :], r.dtype) + _shares(r, w[:, None])
+        if float(xp.min(u)) < -1e-12 or float(xp.max(u)) > 1.0 + 1e-12:
+            return math.inf
+        entropy = xp.sum(_entropy(u), axis=1)
+        if self.reference:
+            entropy = entropy + _entropy(1.0 - xp.sum(u, axis=1))
+        return float(xp.sum(w * entropy))
+
     def options(self) -> tuple:
         """Return the flag of the reference class."""
         return (self.reference,)
@@ -192,3 +218,15 @@ class SoftmaxLoss(Loss):
             yield k, k, w * (curv[:, k] * (1.0 - curv[:, k]))
             for other in range(k + 1, self.n_outputs):
                 yield k, other, -w * (curv[:, k] * curv[:, other])
+
+
+def _shares(r: Array, w: Array) -> Array:
+    """Return r / w, 0 where w is."""
+    xp = array_namespace(r)
+    return r / xp.where(w > 0.0, w, xp.ones_like(w))
+
+
+def _entropy(u: Array) -> Array:
+    """Return u log u, 0 where u is not positive."""
+    xp = array_namespace(u)
+    return xp.where(u > 0.0, u * xp.log(xp.where(u > 0.0, u, xp.ones_like(u))), xp.zeros_like(u))

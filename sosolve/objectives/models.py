@@ -46,7 +46,11 @@ class LinearModel:
         K (d + 1), or K d without an intercept.
     counts : Counts
         Passes over X.
+    raw_moments : tuple of Array, or None
+        Mean, spread and reach of the columns of X as `kernels.reference.moments` returns them, where they were computed.
     """
+
+    raw_moments: tuple[Array, Array, Array] | None = None
 
     def __init__(
         self,
@@ -89,7 +93,7 @@ class LinearModel:
         n_outputs, fit_intercept
             As for the class.
         """
-        mean, spread, reach = cls._moments(X, weights, bool(fit_intercept))
+        mean, spread, reach = raw = cls._moments(X, weights, bool(fit_intercept))
         if not hasattr(X, "indptr"):
             mean, spread = without_outliers(X, weights, mean, spread, reach, bool(fit_intercept))
         xp = array_namespace(spread)
@@ -97,7 +101,9 @@ class LinearModel:
         top = xp.maximum(spread, ridge)
         unit = xp.where(top > 0.0, top, xp.ones_like(top))
         scale = xp.where(top > 0.0, unit * xp.sqrt((spread / unit) ** 2 + (ridge / unit) ** 2), unit)
-        return cls(X, n_outputs, fit_intercept, mean if fit_intercept else None, scale, (spread / scale) ** 2)
+        model = cls(X, n_outputs, fit_intercept, mean if fit_intercept else None, scale, (spread / scale) ** 2)
+        model.raw_moments = raw
+        return model
 
     @staticmethod
     def _moments(X: Array, weights: Array, centre: bool) -> tuple[Array, Array, Array]:

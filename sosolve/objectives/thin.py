@@ -52,6 +52,9 @@ class ThinModel(LinearModel):
         L: Any = xp.asarray(U * root)
         base = LinearModel.standardised(L, weights, strength, n_outputs, fit_intercept)
         super().__init__(L, n_outputs, fit_intercept, base.mean if fit_intercept else None, base.scale, base.variance)
+        self.raw_moments = base.raw_moments
+        #: Bound on the eigenvalues of X_c X_c' that were taken for rounding.
+        self.dropped = max(float(values[-1]), 0.0) * n * float(xp.finfo(xp.float64).eps)
         self.counts.n_passes += 1
 
     def _column_blocks(self) -> Iterator[tuple[slice, Any]]:

@@ -1,0 +1,325 @@
+r"""Upper bounds on the distance of a fit from its minimum, from what the last iteration left behind.
+
+Everything is in the standardised basis and in nats per unit of weight: f(v, c) = data(v, c) + sum_j a_j v_j^2 / 2 with
+gradient g, Hessian H = D + diag(a). Three bounds are valid at any point; the smallest one is reported. Equation
+numbers are those of the page on theory in the documentation.
+
+Newton: with s the exact Newton step and t the largest change of a margin (for softmax: of a difference of two scores)
+along s, t <= 1, the residuals of the quadratic model are dual feasible and f - f* <= (1 + t) lambda^2 / 2.
+
+Convexity: f minimised over c is strongly convex in v with moduli a_j, so that f - f* <= sum_j g_j^2 / (2 a_j) where
+g_c = 0. Where it is not, the way to that point is bounded by the self-concordance of the loss.
+
+Duality: the gradient rows at the minimum over c are a dual point; the gap holds for any point, and costs one pass.
+
+References
+----------
+Bach, F. (2010). Self-concordant analysis for logistic regression. Electronic Journal of Statistics 4, 384-414.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.linalg
+
+from .._compat import to_host
+from ..history import Result, Status
+from ..linalg import cholesky
+from ..objectives.thin import ThinModel
+from ..solvers.newton import NewtonState
+from ..solvers.subproblem import solve_shifted
+from .optimality import NEGLIGIBLE, Optimality
+
+if TYPE_CHECKING:
+    from .problem import Problem
+
+EPS = 2.0**-52
+#: Passes that a fit has taken when one more, for a better bound, makes no difference to its time.
+MANY_PASSES = 100
+#: Multiply-adds of a Hessian that costs little: about a millisecond.
+SMALL_WORK = 3e6
+#: Damped Newton steps in the intercepts alone, from anywhere.
+MAX_SHIFTS = 60
+
+
+def certify(problem: Problem, result: Result) -> Optimality:
+    """Return the certificate of a fit, before its point is dropped.
+
+    Parameters
+    ----------
+    problem : Problem
+    result : Result
+        With its point and state.
+
+    Returns
+    -------
+    Optimality
+    """
+    unit, value = problem.unit, result.value
+    found, decrement = {"value": value}, _last_decrement(result)
+    if math.isfinite(value) and result.status is not Status.NONFINITE and result.point is not None:
+        facts = _Facts(problem, result.point)
+        found["newton"], exact = _newton(facts, result)
+        decrement = decrement if math.isnan(exact) else exact
+        found["convexity"] = _convexity(facts)
+        worth_a_pass = not result.converged or result.counts.n_passes >= MANY_PASSES
+        if worth_a_pass and min(found.values()) > NEGLIGIBLE * value and problem.alpha > 0.0 and not problem.one_sided:
+            found["duality"] = _duality(facts)
+        stored = facts.storage()
+        found = {name: bound + stored for name, bound in found.items()}
+    proof = min(found, key=found.__getitem__)
+    return Optimality(
+        value=unit * value,
+        bound=unit * (found[proof] + 4.0 * EPS * value),
+        decrement=unit * decrement,
+        grad_norm=result.grad_norm,
+        status=result.status,
+        proof=proof,
+    )
+
+
+def _last_decrement(result: Result) -> float:
+    """Return half the squared decrement at the final point as the solver knows it, NaN where it moved since."""
+    last = result.history[-1]
+    return 0.5 * last.decrement**2 if not last.accepted else math.nan
+
+
+class _Facts:
+    """The final point in NumPy, the columns' sizes and the rounding of the gradient.
+
+    Attributes
+    ----------
+    g, theta, ridge : ndarray of shape (K, d)
+        Of the coefficients; `gc` of shape (K,) of the intercepts, zeros without them.
+    power : ndarray of shape (d,)
+        Mean squares of the standardised columns, at least; `reach` their largest absolute values, at least.
+    error, error_c : ndarray of shape (K, d), (K,)
+        Bounds on the rounding of the gradient.
+    """
+
+    def __init__(self, problem: Problem, point: Any):
+        self.problem, self.point, self.model = problem, point, problem.model
+        model = self.model
+        self.K, self.d = model.n_outputs, model.n_features
+        self.intercept = model.fit_intercept
+        loss = point.parts[0].term.loss
+        #: Whether a constant may be added to all intercepts, and which classes have weight.
+        self.free = self.K > 1 and loss.n_classes == self.K
+        self.live = to_host(problem.prior) > 0.0 if self.free else np.ones(self.K, dtype=bool)
+        self.v, self.c = self.split(point.theta)
+        self.g, self.gc = self.split(point.grad)
+        self.ridge, _ = self.split(problem.objective.terms[1].strengths)
+        centre, spread, reach = (to_host(a) for a in model.raw_moments)
+        self.mean, self.scale = to_host(model.mean), to_host(model.scale)
+        moved = np.abs(centre - self.mean)
+        # A spread of 0 may be rounding of the variance; the reach is never below it.
+        self.power = (np.where(spread > 0.0, spread, reach) / self.scale) ** 2 + (moved / self.scale) ** 2
+        self.reach = (reach + moved) / self.scale
+        self._rounding()
+
+    def split(self, theta: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return the coefficients (K, d) and the intercepts (K,) of a flat vector."""
+        flat = to_host(theta)
+        edge = self.K * self.d
+        return flat[:edge].reshape(self.K, self.d), flat[edge:] if self.intercept else np.zeros(self.K)
+
+    def _rounding(self) -> None:
+        """Bound the rounding of the margins, and of X'r - mean (1'r).
+
+        Sum |r| is at most the mean loss, since |y - p| = 1 - exp(-l) <= l; twice that for softmax.
+        """
+        residuals = 2.0 * min(1.0, self.point.value)
+        sizes = np.abs(self.mean) / self.scale + np.sqrt(self.power)
+        margin = (sizes[None, :] * np.abs(self.v)).sum(axis=1) + np.abs(self.c)
+        self.margin_error = 4.0 * EPS * margin
+        error = 4.0 * EPS * residuals * sizes + 0.5 * np.sqrt(self.power) * self.margin_error.max()
+        self.error = np.broadcast_to(error, (self.K, self.d))
+        self.error_c = 4.0 * EPS * residuals + 0.5 * self.margin_error
+
+    def dual_norm(self, g: np.ndarray) -> float:
+        """Return sqrt(sum g_j^2 / a_j), inf where a coefficient has no ridge."""
+        if not self.ridge.size:
+            return 0.0
+        if not self.ridge.min() > 0.0:
+            return math.inf
+        return math.sqrt(float((g * g / self.ridge).sum()))
+
+    def storage(self) -> float:
+        """Return what rounding the coefficients to the dtype of X adds to the objective; 0 in double precision."""
+        problem, model = self.problem, self.model
+        lost = 0.0
+        if isinstance(model, ThinModel) and problem.alpha > 0.0:
+            lost = 0.5 * model.dropped / problem.alpha * float(np.max(to_host(problem.weights))) * min(1.0, self.point.value)
+        if problem.xp.finfo(problem.X.dtype).bits == 64:
+            return lost
+        coef, intercept = (to_host(a) for a in model.coefficients(self.point.theta))
+        dw = coef.astype(np.float32).astype(np.float64) - coef
+        db = intercept.astype(np.float32).astype(np.float64) - intercept
+        total_dw = math.sqrt(float((dw * dw).sum()))
+        if isinstance(model, ThinModel):
+            length = math.sqrt(float((self.power * self.scale**2).sum()))
+            dc = db + dw @ to_host(model.centre)
+            change = length * total_dw + np.abs(dc).max()
+            slope = math.sqrt(float((self.g * self.scale) ** 2).sum()) * total_dw
+        else:
+            dv, dc = dw * self.scale, db + dw @ self.mean
+            change = (np.sqrt(self.power)[None, :] * np.abs(dv)).sum(axis=1).max() + np.abs(dc).max()
+            slope = float((np.abs(self.g) * np.abs(dv)).sum())
+        slope += float((np.abs(self.gc) * np.abs(dc)).sum())
+        most = 0.25 if self.K == 1 else 0.5 * self.K
+        return lost + slope + 0.5 * most * change**2 + 0.5 * problem.alpha * total_dw**2
+
+
+# ---------------------------------------------------------------------- the exact Newton step
+
+
+def _newton(facts: _Facts, result: Result) -> tuple[float, float]:
+    """Return the bound from the exact Newton step, {eq}`newtonbound`, and half the squared decrement.
+
+    inf and NaN where there is no such step at the final point.
+    """
+    state = result.state
+    if not (isinstance(state, NewtonState) and state.theta is facts.point.theta):
+        state = _newton_state(facts)
+    if state is None:
+        return math.inf, math.nan
+    H, g, s = to_host(state.hessian), to_host(facts.point.grad), to_host(state.step)
+    square = max(-float(g @ s), 0.0)
+    change = _largest_change(facts, state.step)
+    if change > 1.0:
+        return math.inf, 0.5 * square
+    residual = g + H @ s
+    noise = facts.dual_norm(facts.error)
+    if noise > 0.1 * math.sqrt(square):
+        noise = min(noise, _noise(H, np.concatenate([facts.error.ravel(), facts.error_c[: len(g) - facts.error.size]])))
+    bound = 0.5 * (1.0 + change) * (math.sqrt(square) + noise) ** 2 + 2.0 * float(np.abs(residual) @ np.abs(s))
+    return bound, 0.5 * square
+
+
+def _largest_change(facts: _Facts, step: Any) -> float:
+    """Return a bound on the change of a margin, or of a difference of two scores, along a step.
+
+    From the reach of the columns; from the margins themselves, one pass, where that says no more than 1.
+    """
+    ds, dc = facts.split(step)
+    if not facts.free:  # a row of zeros: the reference, or the other one of two classes
+        ds, dc = np.vstack([ds, np.zeros((1, facts.d))]), np.append(dc, 0.0)
+    change = float(np.ptp(ds, axis=0) @ facts.reach) + float(np.ptp(dc))
+    if not change > 1.0:
+        return change
+    z, xp = facts.model.forward(step), facts.model.xp
+    if facts.K == 1:
+        return float(xp.max(xp.abs(z)))
+    low, high = xp.min(z, axis=1), xp.max(z, axis=1)
+    if not facts.free:
+        low, high = xp.minimum(low, 0.0 * low), xp.maximum(high, 0.0 * high)
+    return float(xp.max(high - low))
+
+
+def _newton_state(facts: _Facts) -> NewtonState | None:
+    """Return the Newton step at the final point where its matrix is cheap, None where it is not."""
+    p = facts.K * (facts.d + facts.intercept)
+    if facts.model.n_rows * p * p > SMALL_WORK:
+        return None
+    H = facts.point.curvature.dense()
+    step, shift = solve_shifted(H, facts.point.grad)
+    return None if step is None else NewtonState(facts.point.theta, H, step, shift)
+
+
+def _noise(H: np.ndarray, error: np.ndarray) -> float:
+    """Return sqrt(e' H^+ e) for the rounding e of the gradient; directions in which H vanishes have no gradient."""
+    diagonal = np.diagonal(H)
+    scale = 1.0 / np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0))
+    scaled = H * scale[:, None] * scale[None, :]
+    L = cholesky(scaled)
+    if L is not None:
+        return float(np.linalg.norm(scipy.linalg.solve_triangular(L, scale * error, lower=True)))
+    values, vectors = np.linalg.eigh(scaled)
+    kept = values > 10.0 * len(values) * EPS * values[-1]
+    return float(np.linalg.norm((vectors[:, kept].T @ (scale * error)) / np.sqrt(values[kept])))
+
+
+# ---------------------------------------------------------------------- strong convexity, no pass
+
+
+def _convexity(facts: _Facts) -> float:
+    """Return the bound from strong convexity, {eq}`convexitybound`; inf where it does not apply."""
+    size = facts.dual_norm(facts.g) + facts.dual_norm(facts.error)
+    if not math.isfinite(size):
+        return math.inf
+    if not facts.intercept:
+        return 0.5 * size**2
+    S = to_host(facts.point.parts[0].total_curvature())
+    step, x = _free_step(S, np.abs(facts.gc) + facts.error_c if facts.K == 1 else facts.gc, facts.free)
+    if not x < 0.5:
+        return math.inf
+    # The probabilities move by the integral of J_i(t) delta, with J_i(t) <= J_i / (1 - x) and |J_i| <= 1/4 for one
+    # output, 1/2 for softmax; sum s_i delta' J_i delta = delta' S delta <= (step / (1 - x))^2.
+    moved = step * math.sqrt((0.25 if facts.K == 1 else 0.5) / (1.0 - x) ** 3)
+    columns = float((facts.power[None, :] / facts.ridge).sum()) / facts.K
+    return 0.5 * (size + moved * math.sqrt(columns)) ** 2 + step**2 / (2.0 * (1.0 - x))
+
+
+def _free_step(S: np.ndarray, g: np.ndarray, free: bool) -> tuple[float, float]:
+    """Return the decrement over the intercepts and its product with their self-concordance, {eq}`selfconcordance`.
+
+    S is the Hessian by the intercepts; `free` says that it is singular along (1, ..., 1).
+    """
+    if len(S) == 1 and not free:
+        h = float(S[0, 0])
+        return (abs(float(g[0])) / math.sqrt(h), abs(float(g[0])) / h) if h > 0.0 else (math.inf, math.inf)
+    values, vectors = np.linalg.eigh(S)
+    along = vectors.T @ g
+    values, along = values[int(free) :], along[int(free) :]
+    if not len(values):
+        return 0.0, 0.0
+    if not values[0] > 0.0:
+        return math.inf, math.inf
+    step = math.sqrt(float((along**2 / values).sum()))
+    return step, step * math.sqrt(2.0 / float(values[0]))
+
+
+# ---------------------------------------------------------------------- a dual point, one pass
+
+
+def _duality(facts: _Facts) -> float:
+    """Return the gap to the dual point of the margins with the best intercepts, {eq}`dualitybound`; inf without one."""
+    data = facts.point.parts[0].term
+    r = _balanced_rows(facts)
+    if r is None:
+        return math.inf
+    entropy = data.loss.conjugate(data.y, r, data.weights)
+    q, _ = facts.split(facts.model.backward(r))
+    conjugate = 0.5 * (facts.dual_norm(q) + facts.dual_norm(facts.error)) ** 2
+    rounding = 16.0 * EPS * (abs(entropy) + facts.point.value) + float(facts.margin_error.max())
+    return facts.point.value + entropy + conjugate + rounding
+
+
+def _balanced_rows(facts: _Facts) -> Any:
+    """Return the gradient rows at the minimum over the intercepts, whose sum is 0; None where there is none.
+
+    Classes without weight get scores so low that their probabilities are exactly 0.
+    """
+    term, z = facts.point.parts[0].term, facts.point.parts[0].margins
+    xp, K = facts.model.xp, facts.K
+    live = facts.live
+    shift = np.zeros(K)
+    if not live.all():
+        shift[~live] = -2000.0 - 2.0 * float(xp.max(xp.abs(z)))
+    for _ in range(MAX_SHIFTS):
+        moved = z + (float(shift[0]) if K == 1 else facts.problem.array(shift))
+        _, r, curv = term.loss.rows(term.y, moved, term.weights)
+        if not facts.intercept:
+            return r
+        g = to_host(xp.sum(r, axis=0)).reshape(K)
+        if np.abs(g).max() <= 1e-15:
+            return r
+        S = to_host(term.loss.total(curv, term.weights))[np.ix_(live, live)]
+        step, x = _free_step(S, g[live], facts.free)
+        if not math.isfinite(x):
+            return None
+        shift[live] -= (np.linalg.pinv(S, rcond=1e-13, hermitian=True) @ g[live]) / (1.0 + x)
+    return r if np.abs(g).max() <= 1e-12 else None
