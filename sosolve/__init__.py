@@ -1,7 +1,7 @@
 """sosolve: second-order optimisation behind fit and predict."""
 
 from ._version import __version__
-from .estimators import LogisticRegression, NonlinearLeastSquares, SoftmaxRegression
+from .estimators import LogisticRegression, NonlinearLeastSquares, Optimality, SoftmaxRegression
 from .history import History, Record, Result, Status
 from .plotting import ConvergenceDisplay
 from .plotting_curves import CurveFitDisplay
@@ -32,6 +32,7 @@ __all__ = [
     "NewtonCG",
     "NewtonCholesky",
     "NonlinearLeastSquares",
+    "Optimality",
     "Record",
     "Result",
     "SoftmaxRegression",

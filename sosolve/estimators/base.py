@@ -32,6 +32,7 @@ from .arguments import unfinished
 from .auto import choose, start_share
 from .certificate import certify
 from .common import Watcher, advised, restored_on_error
+from .optimality import percent
 from .outputs import OneRowEach
 from .problem import Problem
 
@@ -292,13 +293,14 @@ def _warn_unless_converged(estimator: LinearClassifier, result: Result) -> None:
     """Warn with the status, the numbers and the cure where the fit did not converge."""
     if result.converged:
         return
-    last = result.history[-1] if len(result.history) else None
-    decrement = "" if last is None or math.isnan(last.decrement) else f", Newton decrement {last.decrement:.2g}"
+    proof = estimator.optimality_
+    decrement = "" if math.isnan(proof.decrement) else f", half the squared Newton decrement {proof.decrement:.2g}"
+    known = "" if proof.proof == "value" else f"at most {percent(proof.relative_bound)} above its minimum, "
     opening = unfinished(estimator.solver, result.n_iter) if result.status is Status.MAX_ITER else ""
     warnings.warn(
         f"{opening}{type(estimator).__name__} {result.status.name}: {result.message} (after {result.n_iter} iterations "
-        f"of {estimator.solver_.name or type(estimator.solver_).__name__}: objective {result.value:.6g}, "
-        f"max |gradient| {result.grad_norm:.2g}{decrement}; the best iterate is kept).",
+        f"of {estimator.solver_.name or type(estimator.solver_).__name__}: objective {proof.value:.6g}, "
+        f"{known}max |gradient| {result.grad_norm:.2g}{decrement}; the best iterate is kept).",
         ConvergenceWarning,
         stacklevel=5,  # this function, _fit, fit, scikit-learn's wrapper, the caller
     )

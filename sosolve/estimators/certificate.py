@@ -73,7 +73,7 @@ def certify(problem: Problem, result: Result) -> Optimality:
     proof = min(found, key=found.__getitem__)
     return Optimality(
         value=unit * value,
-        bound=unit * (found[proof] + 4.0 * EPS * value),
+        bound=unit * float(found[proof] + (4.0 * EPS * value if proof != "value" else 0.0)),
         decrement=unit * decrement,
         grad_norm=result.grad_norm,
         status=result.status,
@@ -152,18 +152,20 @@ class _Facts:
         problem, model = self.problem, self.model
         lost = 0.0
         if isinstance(model, ThinModel) and problem.alpha > 0.0:
-            lost = 0.5 * model.dropped / problem.alpha * float(np.max(to_host(problem.weights))) * min(1.0, self.point.value)
+            heaviest = float(np.max(to_host(problem.weights)))
+            lost = 0.5 * model.dropped / problem.alpha * heaviest * min(1.0, self.point.value)
         if problem.xp.finfo(problem.X.dtype).bits == 64:
             return lost
-        coef, intercept = (to_host(a) for a in model.coefficients(self.point.theta))
-        dw = coef.astype(np.float32).astype(np.float64) - coef
-        db = intercept.astype(np.float32).astype(np.float64) - intercept
-        total_dw = math.sqrt(float((dw * dw).sum()))
+        found = problem.outputs.to_attributes(*model.coefficients(self.point.theta), problem.alpha > 0.0)
+        exact = [to_host(a) for a in found]
+        changes = [a.astype(np.float32).astype(np.float64) - a for a in exact]
+        dw, db = (to_host(a) for a in problem.outputs.from_attributes(*map(problem.array, changes)))
+        total_dw = float(np.linalg.norm(dw))
         if isinstance(model, ThinModel):
             length = math.sqrt(float((self.power * self.scale**2).sum()))
             dc = db + dw @ to_host(model.centre)
             change = length * total_dw + np.abs(dc).max()
-            slope = math.sqrt(float((self.g * self.scale) ** 2).sum()) * total_dw
+            slope = float(np.linalg.norm(self.g * self.scale)) * total_dw
         else:
             dv, dc = dw * self.scale, db + dw @ self.mean
             change = (np.sqrt(self.power)[None, :] * np.abs(dv)).sum(axis=1).max() + np.abs(dc).max()
@@ -318,7 +320,7 @@ def _balanced_rows(facts: _Facts) -> Any:
         if np.abs(g).max() <= 1e-15:
             return r
         S = to_host(term.loss.total(curv, term.weights))[np.ix_(live, live)]
-        step, x = _free_step(S, g[live], facts.free)
+        _, x = _free_step(S, g[live], facts.free)
         if not math.isfinite(x):
             return None
         shift[live] -= (np.linalg.pinv(S, rcond=1e-13, hermitian=True) @ g[live]) / (1.0 + x)

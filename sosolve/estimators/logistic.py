@@ -76,6 +76,8 @@ class LogisticRegression(LinearClassifier):
         One record an iteration: value, gradient, decrement, CG iterations, passes over X, seconds.
     result_ : Result
         Status, value, gradient norm and counts.
+    optimality_ : Optimality
+        An upper bound on the distance of the objective from its minimum, how it is known, and in words.
 
     Raises
     ------

@@ -50,7 +50,7 @@ class SoftmaxRegression(LinearClassifier):
     n_features_in_ : int
     feature_names_in_ : ndarray of str
         Where X has column names.
-    solver_, history_, result_
+    solver_, history_, result_, optimality_
         As in :class:`LogisticRegression`.
 
     Raises

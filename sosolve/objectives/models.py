@@ -47,7 +47,7 @@ class LinearModel:
     counts : Counts
         Passes over X.
     raw_moments : tuple of Array, or None
-        Mean, spread and reach of the columns of X as `kernels.reference.moments` returns them, where they were computed.
+        Mean, spread and reach of the columns of X, as `kernels.reference.moments` returns them, where known.
     """
 
     raw_moments: tuple[Array, Array, Array] | None = None
