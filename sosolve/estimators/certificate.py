@@ -5,7 +5,8 @@ gradient g, Hessian H = D + diag(a). Three bounds are valid at any point; the sm
 numbers are those of the page on theory in the documentation.
 
 Newton: with s the exact Newton step and t the largest change of a margin (for softmax: of a difference of two scores)
-along s, t <= 1, the residuals of the quadratic model are dual feasible and f - f* <= (1 + t) lambda^2 / 2.
+along s, t <= 1, the residuals of the quadratic model are dual feasible and f - f* <= (1 + t) lambda^2 / 2. With the
+Hessian of another point the same holds but for the factor by which the curvatures differ.
 
 Convexity: f minimised over c is strongly convex in v with moduli a_j, so that f - f* <= sum_j g_j^2 / (2 a_j) where
 g_c = 0. Where it is not, the way to that point is bounded by the self-concordance of the loss.
@@ -23,14 +24,12 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.linalg
 
 from .._compat import to_host
 from ..history import Result, Status
-from ..linalg import cholesky
 from ..objectives.thin import ThinModel
-from ..solvers.newton import NewtonState
-from ..solvers.subproblem import solve_shifted
+from ..solvers.newton import Factor
+from ..solvers.subproblem import shifted_inverse
 from .optimality import NEGLIGIBLE, Optimality
 
 if TYPE_CHECKING:
@@ -64,7 +63,8 @@ def certify(problem: Problem, result: Result) -> Optimality:
         facts = _Facts(problem, result.point)
         found["newton"], exact = _newton(facts, result)
         decrement = decrement if math.isnan(exact) else exact
-        found["convexity"] = _convexity(facts)
+        if found["newton"] > NEGLIGIBLE * value:
+            found["convexity"] = _convexity(facts)
         worth_a_pass = not result.converged or result.counts.n_passes >= MANY_PASSES
         if worth_a_pass and min(found.values()) > NEGLIGIBLE * value and problem.alpha > 0.0 and not problem.one_sided:
             found["duality"] = _duality(facts)
@@ -141,8 +141,6 @@ class _Facts:
 
     def dual_norm(self, g: np.ndarray) -> float:
         """Return sqrt(sum g_j^2 / a_j), inf where a coefficient has no ridge."""
-        if not self.ridge.size:
-            return 0.0
         if not self.ridge.min() > 0.0:
             return math.inf
         return math.sqrt(float((g * g / self.ridge).sum()))
@@ -175,30 +173,48 @@ class _Facts:
         return lost + slope + 0.5 * most * change**2 + 0.5 * problem.alpha * total_dw**2
 
 
-# ---------------------------------------------------------------------- the exact Newton step
+# ---------------------------------------------------------------------- the Newton step
 
 
 def _newton(facts: _Facts, result: Result) -> tuple[float, float]:
-    """Return the bound from the exact Newton step, {eq}`newtonbound`, and half the squared decrement.
+    """Return the bound from a Newton step, {eq}`newtonbound`, and half its squared decrement.
 
-    inf and NaN where there is no such step at the final point.
+    The factor may be that of an earlier point: its matrix is at most exp(c) times the one here. inf and NaN where
+    there is no factor.
     """
-    state = result.state
-    if not (isinstance(state, NewtonState) and state.theta is facts.point.theta):
-        state = _newton_state(facts)
-    if state is None:
-        return math.inf, math.nan
-    H, g, s = to_host(state.hessian), to_host(facts.point.grad), to_host(state.step)
+    old, bound, decrement = result.state, math.inf, math.nan
+    if isinstance(old, Factor):
+        bound, decrement = _by_factor(facts, old)
+    if bound == math.inf and not (isinstance(old, Factor) and old.origin is facts.point):
+        fresh = _cheap_factor(facts)
+        return _by_factor(facts, fresh) if fresh else (bound, decrement)
+    return bound, decrement
+
+
+def _by_factor(facts: _Facts, factor: Factor) -> tuple[float, float]:
+    """Return the bound from one factorised Hessian and half the squared decrement; inf where the step is too long."""
+    point, origin = facts.point, factor.origin
+    growth = 1.0 if origin is point else math.exp(point.drift(origin))
+    step = -factor.solve(point.grad)
+    g, s = to_host(point.grad), to_host(step)
     square = max(-float(g @ s), 0.0)
-    change = _largest_change(facts, state.step)
-    if change > 1.0:
+    change = growth * _largest_change(facts, step) if growth < 2.0 else math.inf
+    if not change <= 1.0:
         return math.inf, 0.5 * square
-    residual = g + H @ s
-    noise = facts.dual_norm(facts.error)
-    if noise > 0.1 * math.sqrt(square):
-        noise = min(noise, _noise(H, np.concatenate([facts.error.ravel(), facts.error_c[: len(g) - facts.error.size]])))
-    bound = 0.5 * (1.0 + change) * (math.sqrt(square) + noise) ** 2 + 2.0 * float(np.abs(residual) @ np.abs(s))
+    error = facts.problem.array(np.append(facts.error.ravel(), facts.error_c if facts.intercept else []))
+    noise = math.sqrt(max(float(error @ factor.solve(error)), 0.0))
+    rest = np.abs(g + to_host(origin.curvature.mv(step))) @ np.abs(s)
+    bound = 0.5 * (1.0 + change) * growth * (math.sqrt(square) + noise) ** 2 + 2.0 * float(rest)
     return bound, 0.5 * square
+
+
+def _cheap_factor(facts: _Facts) -> Factor | None:
+    """Return the factorised Hessian at the final point where it is cheap, None where it is not."""
+    p = facts.K * (facts.d + facts.intercept)
+    if facts.model.n_rows * p * p > SMALL_WORK:
+        return None
+    solve, _ = shifted_inverse(facts.point.curvature.dense())
+    return None if solve is None else Factor(solve, facts.point)
 
 
 def _largest_change(facts: _Facts, step: Any) -> float:
@@ -219,29 +235,6 @@ def _largest_change(facts: _Facts, step: Any) -> float:
     if not facts.free:
         low, high = xp.minimum(low, 0.0 * low), xp.maximum(high, 0.0 * high)
     return float(xp.max(high - low))
-
-
-def _newton_state(facts: _Facts) -> NewtonState | None:
-    """Return the Newton step at the final point where its matrix is cheap, None where it is not."""
-    p = facts.K * (facts.d + facts.intercept)
-    if facts.model.n_rows * p * p > SMALL_WORK:
-        return None
-    H = facts.point.curvature.dense()
-    step, shift = solve_shifted(H, facts.point.grad)
-    return None if step is None else NewtonState(facts.point.theta, H, step, shift)
-
-
-def _noise(H: np.ndarray, error: np.ndarray) -> float:
-    """Return sqrt(e' H^+ e) for the rounding e of the gradient; directions in which H vanishes have no gradient."""
-    diagonal = np.diagonal(H)
-    scale = 1.0 / np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0))
-    scaled = H * scale[:, None] * scale[None, :]
-    L = cholesky(scaled)
-    if L is not None:
-        return float(np.linalg.norm(scipy.linalg.solve_triangular(L, scale * error, lower=True)))
-    values, vectors = np.linalg.eigh(scaled)
-    kept = values > 10.0 * len(values) * EPS * values[-1]
-    return float(np.linalg.norm((vectors[:, kept].T @ (scale * error)) / np.sqrt(values[kept])))
 
 
 # ---------------------------------------------------------------------- strong convexity, no pass

@@ -216,7 +216,7 @@ class NewtonCG(InexactNewton):
 
 @dataclass(frozen=True, slots=True)
 class Factor:
-    """A factorised curvature that the next step may use again.
+    """A factorised curvature that the next step may use again, and that a converged fit leaves behind.
 
     Attributes
     ----------
@@ -267,7 +267,7 @@ class NewtonCholesky(Solver):
             return Step(point, None, False, Status.NOT_POSITIVE_DEFINITE)
         record: dict[str, Any] = dict(predicted=-0.5 * slope, decrement=math.sqrt(max(-slope, 0.0)), damping=shift)
         if factor.origin is point and self.converged(point, -0.5 * slope):
-            return Step(point, None, False, Status.CONVERGED, **record)
+            return Step(point, factor, False, Status.CONVERGED, **record)
         step = line_search_step(point, None, d, slope, **record)
         if step.accepted and shift == 0.0:
             drift = getattr(step.point, "drift", None)
@@ -275,7 +275,7 @@ class NewtonCholesky(Solver):
             if c < 1.0:
                 bound = 0.5 * math.exp(c) * dot(step.point.grad, factor.solve(step.point.grad))
                 if self.converged(step.point, bound):
-                    step.status = Status.CONVERGED
+                    step.status, step.state = Status.CONVERGED, factor
                 elif factor.origin is point and math.expm1(c) ** 2 * bound < 0.3 * self.level(step.point):
                     step.state = factor
         return step

@@ -198,7 +198,7 @@ def test_it_survives_pickling_and_shows_in_html():
 
 
 def test_passes_of_the_certificate():
-    """None at all where the fit took few passes."""
+    """One product with the Hessian at most where the fit converged; with conjugate gradients none."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((30_000, 20))
     y = (X[:, 0] + rng.standard_normal(30_000) > 0).astype(int)
@@ -213,9 +213,10 @@ def test_passes_of_the_certificate():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sosolve.estimators.base.certify", watched)
-        found = LogisticRegression().fit(X, y).optimality_
-        assert found.relative_bound < 1e-4
+        assert LogisticRegression().fit(X, y).optimality_.relative_bound < 1e-6
+        assert LogisticRegression(solver="newton-cg").fit(X, y).optimality_.relative_bound < 1e-4
         with pytest.warns(ConvergenceWarning):
             LogisticRegression(max_iter=1).fit(X, y)
-    assert counted[0] == 0
-    assert counted[1] <= 2
+    assert counted[0] <= 1
+    assert counted[1] == 0
+    assert counted[2] <= 2
