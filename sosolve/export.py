@@ -37,7 +37,7 @@ def trusted_types() -> list[str]:
     >>> "sosolve.estimators.logistic.LogisticRegression" in trusted_types()
     True
     """
-    types = {*CLASSIFIERS, *SOLVERS.values(), History, Result, Status, Counts}
+    types = {*CLASSIFIERS, *SOLVERS.values(), History, Result, Status, Counts, estimators.Optimality}
     return sorted(f"{found.__module__}.{found.__qualname__}" for found in types)
 
 
