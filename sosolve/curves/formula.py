@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from . import separable
 from .codegen import TARGETS, columns_of
 from .core import core_of
-from .grammar import Negative, Sum, normal, refuse, scan
+from .grammar import Negative, Sum, names, normal, refuse, scan
 from .symbolic import need_sympy, plain
 
 
@@ -161,6 +162,12 @@ class Formula:
     def nonlinear_parameters(self) -> tuple[str, ...]:
         """The parameters that are not in `linear_parameters`, r of them, in order."""
         return tuple(name for name in self.parameters if name not in self.linear_parameters)
+
+    @property
+    def basis_parameters(self) -> tuple[frozenset[str], ...]:
+        """The nonlinear parameters that the offset depends on, and each column of `basis`."""
+        offset, coefficients = separable.split(self._core.tree, self._core.linear)
+        return tuple(names(tree) & frozenset(self.nonlinear_parameters) for tree in (offset, *coefficients))
 
     def basis(self, X, nonlinear) -> tuple[np.ndarray, np.ndarray]:
         """Return (Phi, offset) such that the model is offset + Phi @ linear parameters, shapes (n, q) and (n,).

@@ -12,19 +12,19 @@ from sklearn.base import BaseEstimator, RegressorMixin
 
 from .._compat import CallbackSupportMixin, HasMethods, Interval, StrOptions, fit_context
 from .._version import __version__
+from ..curve_problems.model import CallableModel, resolve_model
+from ..curve_problems.problem import CurveProblem
+from ..curve_problems.start import find_start
 from ..curves import CurveForm, Formula
 from ..objectives.robust import NAMES as LOSSES
 from ..solvers import Solver
 from .common import advised, restored_on_error
 from .curve_data import CurveData
-from .curve_model import CallableModel, resolve_model
 from .curve_pickle import check_picklable
 from .curve_predict import CurvePredictions
-from .curve_problem import CurveProblem
 from .curve_run import ADVICE, NAMED_SOLVERS, CurveWatcher, check_enough, resolve_solver, warn_of
 from .curve_search import search
 from .curve_settings import read_settings
-from .curve_start import find_start
 from .curve_summary import FittedCurve, interim, summarise
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import scipy.optimize
 import scipy.stats
 
+from ..curve_problems.problem import CurveProblem
 from ..solvers import LevenbergMarquardt
-from .curve_problem import CurveProblem
 from .curve_search import search
 from .curve_summary import FittedCurve
 

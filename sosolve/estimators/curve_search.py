@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..curve_problems.model import CallableModel, check_output, point_in_words
+from ..curve_problems.problem import CurveProblem
 from ..history import History, Result, Status
 from ..linalg import norm
 from ..solvers import LevenbergMarquardt, Solver
 from ..solvers.residual import ResidualSolver
 from .common import Watcher
-from .curve_model import CallableModel, check_output, point_in_words
-from .curve_problem import CurveProblem
 
 #: Fits by which the scale of a robust loss is found: soft_l1 from the start, then once more with a better scale.
 SCALE_FITS = 2

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..curve_problems.model import Model
+from ..curve_problems.problem import CurveProblem
 from ..history import History, Result, Status
 from ..inference import Covariance, covariance, sandwich
-from .curve_model import Model
-from .curve_problem import CurveProblem
 from .curve_search import Found
 
 

@@ -68,7 +68,7 @@ def test_callables(start):
     assert all(fit(name, start, "callable")[0] >= 6.0 for name in NAMES)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("ENSO", "Gauss2", "Gauss3")])
+@pytest.mark.parametrize("name", NAMES)
 def test_no_start_at_all(name):
     """Starts of its own lead to the certified sum of squares (the parameters may come in another order)."""
     problem = load(name)

@@ -5,14 +5,15 @@ Everything is deterministic: a fit of the same data starts from the same point.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from ..solvers import LevenbergMarquardt
-from .curve_model import CallableModel
-from .curve_problem import CurveProblem
+from .model import CallableModel
+from .problem import CurveProblem
+from .pursuit import MAX_CANDIDATES, Pursuit
 
 #: Rows that a search looks at, candidates it tries, and how many of the best it polishes for how many iterations.
 MAX_ROWS, MAX_TRIALS, POLISHED, POLISH_ITERATIONS = 200, 2500, 6, 25
@@ -20,6 +21,8 @@ MAX_ROWS, MAX_TRIALS, POLISHED, POLISH_ITERATIONS = 200, 2500, 6, 25
 ROUNDS = 2
 #: Candidates for a function of the user's, which may be slow.
 CALLABLE_TRIALS = 300
+#: Most oscillations over the range of x that are looked for.
+MAX_PERIODS = 250
 
 
 def find_start(problem: CurveProblem, known: np.ndarray) -> np.ndarray:
@@ -61,7 +64,7 @@ def _ends(problem: CurveProblem, known: np.ndarray) -> list[np.ndarray]:
     """Return where the best candidates lead."""
     candidates = [theta for theta in _guesses(problem, known) if np.isfinite(theta).all()]
     if not candidates or isinstance(problem.model, CallableModel) or not _is_good(problem, candidates):
-        candidates += _searched(problem, known)
+        candidates += _pursued(problem, known) or _searched(problem, known)
     return _polished(problem, candidates)
 
 
@@ -133,6 +136,33 @@ def _searched(problem: CurveProblem, known: np.ndarray) -> list[np.ndarray]:
     return [fill(theta, complete=True)[1] for value, theta, _ in trials if value < np.inf]
 
 
+def _pursued(problem: CurveProblem, known: np.ndarray) -> list[np.ndarray]:
+    """Return starts for a sum of terms, found one term after the other; none where the model is no such sum."""
+    if not problem.splits():
+        return []
+    search = np.isnan(known) & problem.free & ~problem.linear()
+    base = np.where(np.isnan(known), 1.0, known)
+
+    def candidates(wanted: Sequence[int]) -> np.ndarray:
+        if len(wanted) == 1:
+            values = np.concatenate([_axis(problem, wanted[0]), _frequencies(problem)])
+            values = values[(values >= problem.lower[wanted[0]]) & (values <= problem.upper[wanted[0]])]
+            return np.unique(values)[:, None]
+        return _combinations([_axis(problem, j, lean=True) for j in wanted], MAX_CANDIDATES)
+
+    return Pursuit(problem, base, search, candidates).starts()
+
+
+def _frequencies(problem: CurveProblem) -> np.ndarray:
+    """Return frequencies, angular frequencies and periods of up to n / 2 oscillations over the range of x.
+
+    Four to an oscillation over the range, so that the best lies within an eighth of a cycle at both ends.
+    """
+    span = float(np.ptp(problem.X[:, 0])) or 1.0
+    frequencies = np.arange(1, 4 * min(MAX_PERIODS, max(1, len(problem.y) // 2)) + 1) / (4.0 * span)
+    return np.concatenate([frequencies, 2.0 * np.pi * frequencies, 1.0 / frequencies, 0.5 / np.pi / frequencies])
+
+
 def _descended(score: Callable, trial: tuple, axes: list[np.ndarray]) -> tuple:
     """Return the best trial from changing one parameter after the other along its axis, as often as that helps."""
     if len(axes) < 3 or not trial[0] < np.inf:
@@ -168,22 +198,25 @@ def _solver_of_linear_part(problem: CurveProblem, base: np.ndarray) -> Callable:
     return fill
 
 
-def _axis(problem: CurveProblem, j: int) -> np.ndarray:
+def _axis(problem: CurveProblem, j: int, *, lean: bool = False) -> np.ndarray:
     """Return values to try for one parameter: rates, places and widths of the data, and pure numbers.
 
     Rates 0.05 to 500 over the range of x with both signs, quantiles of x, widths of 1 to 100 % of the range, and
-    0.1 to 10 with both signs, for each column; between finite bounds evenly spread values instead.
+    0.1 to 10 with both signs, for each column; between finite bounds evenly spread values instead. `lean` takes fewer
+    of them, for pairs.
     """
     low, high = problem.lower[j], problem.upper[j]
     if np.isfinite(low) and np.isfinite(high):
         inside = low + (high - low) * np.linspace(0.02, 0.98, 21)
         return np.concatenate([inside, np.geomspace(low, high, 11)]) if low > 0.0 else inside
     pure = np.array([0.1, 0.3, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0])
+    pure = pure[1::3] if lean else pure
     parts = [pure, -pure]
     for x in problem.X.T[:3]:
         span = float(np.ptp(x)) or float(abs(x[0])) or 1.0
-        rates = np.geomspace(0.05, 500.0, 20) / span
-        parts += [rates, -rates, np.quantile(x, np.linspace(0.03, 0.97, 11)), span * np.geomspace(0.01, 1.0, 7)]
+        rates = np.geomspace(0.05, 500.0, 9 if lean else 20) / span
+        places = np.quantile(x, np.linspace(0.03, 0.97, 17 if lean else 11))
+        parts += [rates, -rates, places, span * np.geomspace(0.01, 1.0, 7)]
     top = float(np.abs(problem.y).max(initial=0.0))
     if isinstance(problem.model, CallableModel) or not problem.linear().any():
         parts += [np.quantile(problem.y, [0.02, 0.5, 0.98]), np.array([top, -top])]

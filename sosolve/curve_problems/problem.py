@@ -11,7 +11,7 @@ from ..objectives.least_squares import LeastSquares
 from ..objectives.robust import RobustLoss
 from ..objectives.variable_projection import VariableProjection
 from ..objectives.weighted_robust import WeightedRobustLoss, weighted_mad_scale
-from .curve_model import CallableModel, ExactModel, Model
+from .model import CallableModel, ExactModel, Model
 
 #: Data of this size or smaller, and larger, are divided by a power of two: their squares leave the range of doubles.
 SMALLEST, LARGEST = 1e-100, 1e100
