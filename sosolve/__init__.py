@@ -1,7 +1,7 @@
 """sosolve: second-order optimisation behind fit and predict."""
 
 from ._version import __version__
-from .estimators import LogisticRegression, NonlinearLeastSquares, Optimality, SoftmaxRegression
+from .estimators import LogisticRegression, LogisticRegressionCV, NonlinearLeastSquares, Optimality, SoftmaxRegression
 from .history import History, Record, Result, Status
 from .plotting import ConvergenceDisplay
 from .plotting_curves import CurveFitDisplay
@@ -29,6 +29,7 @@ __all__ = [
     "History",
     "LevenbergMarquardt",
     "LogisticRegression",
+    "LogisticRegressionCV",
     "NewtonCG",
     "NewtonCholesky",
     "NonlinearLeastSquares",

@@ -10,7 +10,11 @@ from sklearn.linear_model._base import LinearClassifierMixin, SparseCoefMixin
 from sklearn.utils._array_api import _bincount, check_same_namespace, get_namespace_and_device, move_to
 from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 from sklearn.utils._param_validation import HasMethods, Hidden, Interval, InvalidParameterError, StrOptions
+from sklearn.utils.metadata_routing import _raise_for_params as raise_for_params
+from sklearn.utils.metadata_routing import _routing_enabled as routing_enabled
+from sklearn.utils.validation import _check_method_params as check_method_params
 from sklearn.utils.validation import _check_sample_weight
+from sklearn.utils.validation import _deprecate_positional_args as deprecate_positional_args
 
 __all__ = [
     "CallbackSupportMixin",
@@ -21,13 +25,17 @@ __all__ = [
     "LinearClassifierMixin",
     "SparseCoefMixin",
     "StrOptions",
+    "check_method_params",
     "check_same_namespace",
     "check_sample_weight",
     "count",
+    "deprecate_positional_args",
     "effective_threads",
     "fit_context",
     "get_namespace_and_device",
     "move_to",
+    "raise_for_params",
+    "routing_enabled",
     "to_host",
 ]
 

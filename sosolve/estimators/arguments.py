@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -75,6 +76,86 @@ def _deprecated_penalty(penalty: str | None, C: float, l1_ratio: float | None) -
     if penalty is None:
         return np.inf, 0.0
     return C, {"l1": 1.0, "l2": 0.0}.get(penalty, l1_ratio)
+
+
+def mixtures(estimator: BaseEstimator) -> list[float]:
+    """Return the shares of L1 that a search goes through, after the deprecations of scikit-learn 1.9.
+
+    Parameters
+    ----------
+    estimator : LogisticRegressionCV
+
+    Raises
+    ------
+    ValueError
+        If l1_ratios are no numbers between 0 and 1, or the solver of that name cannot do what is asked.
+    """
+    penalty, l1_ratios = estimator.penalty, estimator.l1_ratios
+    if isinstance(l1_ratios, str):
+        l1_ratios = None
+        _deprecate(
+            "The default value for l1_ratios will change from None to (0.0,) with scikit-learn 1.10: give it a value, "
+            "l1_ratios=(0,) for L2."
+        )
+    elif l1_ratios is None and penalty == "deprecated":
+        _deprecate("'l1_ratios=None' was deprecated in scikit-learn 1.8, an error from 1.10 on: use numbers in 0 .. 1.")
+    if penalty != "deprecated":
+        _deprecate(
+            f"'penalty' was deprecated in scikit-learn 1.8 and will be removed in 1.10; received penalty={penalty!r}: "
+            f"leave it out and say {_replacement(penalty).replace('l1_ratio', 'l1_ratios')}."
+        )
+        if penalty != "elasticnet" and l1_ratios is not None:
+            _advise(f"l1_ratios parameter is only used when penalty is 'elasticnet'. Got (penalty={penalty})")
+    fixed = {"l1": [1.0], "l2": [0.0]}.get(penalty) or ([0.0] if l1_ratios is None else None)
+    if penalty == "elasticnet" and l1_ratios is None:
+        fixed = []
+    found = fixed if fixed is not None else list(l1_ratios)
+    if not found or not all(isinstance(r, Real) and 0.0 <= r <= 1.0 for r in found):
+        raise ValueError(
+            f"l1_ratios must be an array-like of numbers between 0 and 1; got (l1_ratios={l1_ratios!r}): use (0,) for "
+            "L2, (1,) for L1"
+        )
+    check_solver_name(estimator.solver, max(found), estimator.dual, unpenalised=False)
+    return [float(r) for r in found]
+
+
+def strengths(Cs: object) -> np.ndarray:
+    """Return the inverse strengths that a search goes through: a grid from 1e-4 to 1e4 for a number of them.
+
+    Raises
+    ------
+    ValueError
+        If one is not positive.
+    """
+    found = np.logspace(-4, 4, Cs) if isinstance(Cs, Integral) else np.asarray(Cs, dtype=np.float64)
+    if found.ndim != 1 or not len(found) or not (found > 0.0).all():
+        raise ValueError(
+            f"received Cs={Cs!r}; expected a whole number, or a list of positive numbers (np.inf for no penalty): "
+            "smaller means a stronger penalty"
+        )
+    return found
+
+
+def scoring_of(estimator: BaseEstimator) -> object:
+    """Return `scoring` of a search, None for its default, with the warning of scikit-learn 1.9 about that."""
+    if isinstance(estimator.scoring, str) and estimator.scoring == "warn":
+        _deprecate(
+            "The default value of the parameter 'scoring' will change from None (accuracy) to 'neg_log_loss' with "
+            "scikit-learn 1.11: say scoring='neg_log_loss' or scoring='accuracy'."
+        )
+        return None
+    return estimator.scoring
+
+
+def legacy_attributes(estimator: BaseEstimator) -> bool:
+    """Return whether a search stores its attributes in the old layout, with the warning of scikit-learn 1.9."""
+    if isinstance(estimator.use_legacy_attributes, str):
+        _deprecate(
+            "The default value of use_legacy_attributes will change from True to False with scikit-learn 1.10, and "
+            "with it the layout of scores_, coefs_paths_, n_iter_, C_ and l1_ratio_: say which one you want."
+        )
+        return True
+    return bool(estimator.use_legacy_attributes)
 
 
 def _replacement(penalty: str | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
+from collections.abc import Callable
 from numbers import Integral, Real
 
 import numpy as np
@@ -69,19 +70,25 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
         """Fit with inverse penalty C (inf for none); attributes change only when everything has gone well."""
         with restored_on_error(self), thread_limit(effective_threads()), np.errstate(all="ignore"):
             problem = Problem(self, X, y, sample_weight, C)
-            solver, reason = self._resolve_solver(problem)
-            watcher = _Watcher(self, problem)
-            theta0, note = self._start(problem)
-            result = solver.minimize(problem.objective, theta0, watcher)
-            result.history.notes["start"] = note
+            watcher = LoopWatcher(self, problem)
+            solver, result = self._solve(problem, watcher)
             watcher.close()
-            self._unpack(problem, solver, reason, result)
-        _warn_unless_converged(self, result)
+            self._unpack(problem, solver, result)
+        warn_unless_converged(self, result)
         return self
 
-    def _unpack(self, problem: Problem, solver: Solver, reason: str, result: Result) -> None:
+    def _solve(
+        self, problem: Problem, watcher: Callable | None, start: tuple[Array, str] | None = None
+    ) -> tuple[Solver, Result]:
+        """Return the solver that ran, and the minimiser from the start: parameters, and where they come from."""
+        solver, reason = self._resolve_solver(problem)
+        theta0, note = self._start(problem) if start is None else start
+        result = solver.minimize(problem.objective, theta0, watcher)
+        result.history.notes.update(start=note, solver=reason)
+        return solver, result
+
+    def _unpack(self, problem: Problem, solver: Solver, result: Result) -> None:
         """Set the fitted attributes."""
-        result.history.notes["solver"] = reason
         self.optimality_ = certify(problem, result)
         result.point = result.state = None  # they hold the data and preconditioners
         for name, value in problem.attributes(result.theta).items():
@@ -268,12 +275,12 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
         return {**super().__getstate__(), "_sosolve_version": __version__}
 
 
-class _Watcher(Watcher):
+class LoopWatcher(Watcher):
     """The loop's callback, with the watch for separation."""
 
-    def __init__(self, estimator: LinearClassifier, problem: Problem):
+    def __init__(self, estimator: LinearClassifier, problem: Problem, parent=None):
         limit = getattr(estimator.solver, "max_iter", None) or estimator.max_iter
-        super().__init__(estimator, problem.X, max(limit, 1))
+        super().__init__(estimator, problem.X, max(limit, 1), parent)
         self.problem = problem
 
     def attributes(self, point: Point) -> dict:
@@ -289,7 +296,7 @@ class _Watcher(Watcher):
         return Status.SEPARATED if self.problem.separated(point) else None
 
 
-def _warn_unless_converged(estimator: LinearClassifier, result: Result) -> None:
+def warn_unless_converged(estimator: LinearClassifier, result: Result) -> None:
     """Warn with the status, the numbers and the cure where the fit did not converge."""
     if result.converged:
         return

@@ -62,13 +62,19 @@ class Watcher:
         What callbacks are handed.
     max_subtasks : int or None
         Most iterations that may come; None where that is not known.
+    parent : CallbackContext, optional
+        The context of a fit of which this one is the last part.
     """
 
-    def __init__(self, estimator: BaseEstimator, X, max_subtasks: int | None):
+    def __init__(self, estimator: BaseEstimator, X, max_subtasks: int | None, parent=None):
         self.estimator, self.X, self.context, self.task = estimator, X, None, None
         self.last: Point | None = None
+        self.verbose = estimator.verbose
         if getattr(estimator, "_skl_callbacks", None):
-            self.context = estimator._init_callback_context(max_subtasks=max_subtasks)
+            if parent is None:
+                self.context = estimator._init_callback_context(max_subtasks=max_subtasks)
+            else:
+                self.context = parent.subcontext(task_name="refit", max_subtasks=max_subtasks)
             self.context.call_on_fit_task_begin(estimator=estimator, X=X, y=None)
 
     def begin(self) -> None:
@@ -81,7 +87,7 @@ class Watcher:
 
     def __call__(self, record: Record, point: Point) -> Status | bool | None:
         """End the task; return whether to stop."""
-        if self.estimator.verbose:
+        if self.verbose > 0:
             sys.stdout.write(
                 f"[{type(self.estimator).__name__}] iteration {record.iteration:4d}  value {record.value:.10g}  "
                 f"max |grad| {record.grad_norm:.2e}  {self.detail(record)}\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import TYPE_CHECKING
 
@@ -67,20 +68,64 @@ class Problem:
                 f"{self.name} received y with one class only, {self.classes[0]}; it needs samples of at least 2 "
                 "classes: check how y was selected or split"
             )
-        total, self.weights = self._weigh(estimator, sample_weight)
+        self.total, self.weights = self._weigh(estimator, sample_weight)
         weights = self.xp.broadcast_to(self.weights, self.codes.shape)
         self.prior = count(self.codes, weights, self.n_classes)
-        self.alpha = min(1.0 / C / total, 1e300)
-        #: scikit-learn's objective, C sum loss + |W|^2 / 2, over ours; the sum of the losses without a penalty.
-        self.unit = total * C if math.isfinite(C) else total
+        self._penalise(C)
         self.outputs = estimator._outputs(to_host(self.classes))
         loss = self.outputs.loss
         make = ThinModel if pays(X, self.alpha) else (CopiedModel if suits(X) else LinearModel).standardised
         self.model = make(X, self.weights, self.alpha, loss.n_outputs, bool(estimator.fit_intercept))
         if found_later and not (np.isfinite(self.model.mean).all() and np.isfinite(self.model.variance).all()):
             assert_all_finite(X, estimator_name=self.name, input_name="X")
-        data = DataTerm(self.model, loss, self.outputs.encode(self.codes), self.weights)
+        self._state()
+
+    def _penalise(self, C: float) -> None:
+        """Set the strength of the penalty beside the mean loss."""
+        self.alpha = min(1.0 / C / self.total, 1e300)
+        #: scikit-learn's objective, C sum loss + |W|^2 / 2, over ours; the sum of the losses without a penalty.
+        self.unit = self.total * C if math.isfinite(C) else self.total
+
+    def _state(self) -> None:
+        """State the objective of these data, this model and this penalty."""
+        data = DataTerm(self.model, self.outputs.loss, self.outputs.encode(self.codes), self.weights)
         self.objective = Sum([data, L2(self.model.strengths(self.alpha))])
+
+    def at(self, C: float) -> Problem:
+        """Return the problem of the same data under another inverse strength, in about O(d) and without a pass."""
+        other = copy.copy(self)
+        other._penalise(C)
+        other.model = self.model.rescaled(other.alpha)
+        other._state()
+        return other
+
+    def of_rows(self, rows: Array) -> Problem:
+        """Return the problem of some of the rows, with all the classes: those without a row among them too.
+
+        Parameters
+        ----------
+        rows : Array of int, shape (m,)
+
+        Raises
+        ------
+        ValueError
+            If none of these rows has weight.
+        """
+        other = copy.copy(self)
+        weights = self.weights if self.weights.shape[0] == 1 else self.weights[rows]
+        share = float(self.xp.sum(self.xp.broadcast_to(weights, rows.shape)))
+        if not share > 0.0:
+            raise ValueError(
+                f"{self.name} received a fold whose {rows.shape[0]} training rows have no weight; each needs some: "
+                "change cv or the weights"
+            )
+        other.codes, other.weights, other.total = self.codes[rows], weights / share, self.total * share
+        other.prior = count(other.codes, self.xp.broadcast_to(other.weights, rows.shape), self.n_classes)
+        other._penalise(1.0 / (self.alpha * self.total) if self.alpha else math.inf)
+        other.model = self.model.of_rows(rows, other.weights, other.alpha)
+        other.X = self.X if isinstance(self.model, ThinModel) else other.model.X
+        other._state()
+        return other
 
     def array(self, values) -> Array:
         """Return a small host array in double precision where X is."""

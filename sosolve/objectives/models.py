@@ -96,11 +96,7 @@ class LinearModel:
         mean, spread, reach = raw = cls._moments(X, weights, bool(fit_intercept))
         if not hasattr(X, "indptr"):
             mean, spread = without_outliers(X, weights, mean, spread, reach, bool(fit_intercept))
-        xp = array_namespace(spread)
-        ridge = xp.sqrt(strength + xp.zeros_like(spread))
-        top = xp.maximum(spread, ridge)
-        unit = xp.where(top > 0.0, top, xp.ones_like(top))
-        scale = xp.where(top > 0.0, unit * xp.sqrt((spread / unit) ** 2 + (ridge / unit) ** 2), unit)
+        scale = widened(spread, strength)
         model = cls(X, n_outputs, fit_intercept, mean if fit_intercept else None, scale, (spread / scale) ** 2)
         model.raw_moments = raw
         return model
@@ -109,6 +105,42 @@ class LinearModel:
     def _moments(X: Array, weights: Array, centre: bool) -> tuple[Array, Array, Array]:
         """Return mean, spread and reach of the columns, see `kernels.reference.moments`."""
         return kernels_for(X).moments(X, weights, centre)
+
+    def rescaled(self, strength: Array | float) -> LinearModel:
+        """Return the model of the same data and centre in the scale of another ridge, without a pass over X.
+
+        Parameters
+        ----------
+        strength : float or Array of shape (d,)
+            As for `standardised`, which this model must come from.
+        """
+        spread, scale = self._rescaled(strength)
+        mean = self.mean if self.fit_intercept else None
+        model = type(self)(self.X, self.n_outputs, self.fit_intercept, mean, scale, (spread / scale) ** 2)
+        model.raw_moments = self.raw_moments
+        return model
+
+    def _rescaled(self, strength: Array | float) -> tuple[Array, Array]:
+        """Return the spread of the columns and their scale under another ridge."""
+        spread = self.xp.sqrt(self.variance) * self.scale
+        return spread, widened(spread, strength)
+
+    def of_rows(self, rows: Any, weights: Array, strength: Array | float) -> LinearModel:
+        """Return the standardised model of some of the rows.
+
+        Parameters
+        ----------
+        rows : Array of int, shape (m,)
+        weights : Array of shape (m,) or (1,)
+            Sum to 1 over these rows.
+        strength : float or Array of shape (d,)
+        """
+        return type(self).standardised(self.X[rows], weights, strength, self.n_outputs, self.fit_intercept)
+
+    def units(self) -> Array:
+        """Return the factors, shape (p,), from w and c = b + w . mean to the parameters."""
+        rows = self.xp.broadcast_to(self.scale[None, :], (self.n_outputs, self.n_features))
+        return self._join(rows, self.xp.ones(self.n_outputs, dtype=self.scale.dtype, device=device(self.scale)))
 
     # ------------------------------------------------------------------ bases
 
@@ -278,6 +310,15 @@ class LinearModel:
         """Return the flat parameters of `_as_rows`."""
         d = self.n_features
         return self._join(rows[:, :d], rows[:, d]) if self.fit_intercept else self._join(rows, rows[:, 0])
+
+
+def widened(spread: Array, strength: Array | float) -> Array:
+    """Return sqrt(spread^2 + strength), shape (d,), without overflow and underflow; 1 where that is 0."""
+    xp = array_namespace(spread)
+    ridge = xp.sqrt(strength + xp.zeros_like(spread))
+    top = xp.maximum(spread, ridge)
+    unit = xp.where(top > 0.0, top, xp.ones_like(top))
+    return xp.where(top > 0.0, unit * xp.sqrt((spread / unit) ** 2 + (ridge / unit) ** 2), unit)
 
 
 class LinearMap:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -69,6 +70,24 @@ class ThinModel(LinearModel):
         if scipy.sparse.issparse(self.data):
             return (self.data.T @ a).T
         return self.xp.concat([self.xp.matrix_transpose(a) @ block for _, block in self._column_blocks()], axis=1)
+
+    def rescaled(self, strength: Any) -> ThinModel:
+        """Return the model of the same data and factor in the scale of another ridge, without a pass over X."""
+        spread, scale = self._rescaled(strength)
+        other = copy.copy(self)
+        other.scale, other.variance = scale, (spread / scale) ** 2
+        return other
+
+    def of_rows(self, rows: Any, weights: Any, strength: Any) -> ThinModel:
+        """Return the standardised model of some of the rows of the factor: nothing is decomposed again.
+
+        Under the ridge the coefficients of these rows lie in the row space of all.
+        """
+        base = LinearModel.standardised(self.X[rows], weights, strength, self.n_outputs, self.fit_intercept)
+        other = copy.copy(self)
+        for name in ("X", "n_rows", "mean", "scale", "variance", "raw_moments", "counts"):
+            setattr(other, name, getattr(base, name))
+        return other
 
     def _row_gram(self) -> Any:
         """Return X_c X_c', shape (n, n), in float64."""

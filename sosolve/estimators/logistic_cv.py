@@ -1,0 +1,459 @@
+"""LogisticRegressionCV: the strength of the penalty by cross-validation, scikit-learn's contract."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import sys
+import warnings
+from collections import Counter
+from numbers import Integral
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from joblib import Parallel, delayed, effective_n_jobs
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import get_scorer, get_scorer_names
+from sklearn.model_selection import check_cv
+from sklearn.utils.metadata_routing import UNUSED, MetadataRouter, MethodMapping, process_routing
+from threadpoolctl import threadpool_limits
+
+from .._compat import (
+    Hidden,
+    Interval,
+    StrOptions,
+    deprecate_positional_args,
+    effective_threads,
+    fit_context,
+    raise_for_params,
+    routing_enabled,
+)
+from ..history import Status
+from ..kernels.pool import thread_limit
+from .arguments import legacy_attributes, mixtures, scoring_of, strengths, unfinished
+from .base import LoopWatcher, warn_unless_converged
+from .common import restored_on_error
+from .cv_layout import new_layout, old_layout
+from .cv_scores import TestRows, best_of_all, best_of_each, resolve_scorer
+from .logistic import LogisticRegression
+from .path import Path
+from .problem import Problem
+
+#: Parameters that mean the same for a single fit.
+SHARED = ("fit_intercept", "dual", "solver", "tol", "max_iter", "class_weight", "intercept_scaling", "random_state")
+
+
+class Fold(NamedTuple):
+    """What one fold found, for each l1_ratio and C."""
+
+    paths: np.ndarray
+    scores: np.ndarray
+    n_iter: np.ndarray
+    bad: list[Status]
+
+
+class LogisticRegressionCV(LogisticRegression):
+    r"""Logistic regression, binary or multinomial, with C and l1_ratio chosen by cross-validation.
+
+    The objective is that of :class:`LogisticRegression`. On the training rows of each fold it is minimised for all
+    values of C, from the strongest penalty to the weakest, each fit starting on the line through the last two optima;
+    the test rows give the scores. The best sum of scores over the folds wins (the first of several, in the order of
+    `Cs`, then of `l1_ratios`), and the model is fitted to all rows once more. X is checked and, where it has fewer
+    rows than columns, factorised once for all folds.
+
+    Parameters
+    ----------
+    Cs : int or array-like, default=10
+        Inverse strengths, > 0, np.inf for none; a number stands for a logarithmic grid from 1e-4 to 1e4.
+    l1_ratios : array-like, default=None
+        Shares of L1 in the penalty, in [0, 1]; None, deprecated as in scikit-learn 1.9, is (0,) in an older layout.
+    fit_intercept : bool, default=True
+        Whether to add an unpenalised constant.
+    cv : int, splitter or iterable, default=None
+        As in scikit-learn: None is five stratified folds.
+    dual : bool, default=False
+        Accepted for compatibility with "liblinear"; the primal problem is solved, the optimum is the same.
+    penalty : {"l1", "l2", "elasticnet"}, default="deprecated"
+        As in scikit-learn 1.9: deprecated, use l1_ratios.
+    scoring : str, callable or None, default=None
+        A scorer; None is the accuracy. Metadata reach it as in scikit-learn.
+    solver : str or Solver, default="auto"
+        As in :class:`LogisticRegression`.
+    tol : float, default=1e-4
+        Of each fit, see :class:`LogisticRegression`.
+    max_iter : int, default=100
+        Most iterations of each fit, >= 0, for a solver without a limit of its own.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes; "balanced" counts all rows, not those of a fold.
+    n_jobs : int or None, default=None
+        Folds at the same time, as joblib counts them; threads, where no joblib backend says otherwise. The threads of
+        the kernels are divided among them.
+    verbose : int, default=0
+        1: a line for each fold; more: a line for each iteration of the last fit too.
+    refit : bool, default=True
+        Whether to fit all rows with the best parameters. Else the coefficients, C and l1_ratio that are best on each
+        fold are averaged.
+    intercept_scaling : float, default=1
+        Accepted for compatibility; the intercept is not penalised and needs no scaling.
+    random_state : int, RandomState instance or None, default=None
+        Accepted for compatibility; nothing is random.
+    use_legacy_attributes : bool, default=True
+        The layout of `C_`, `l1_ratio_`, `scores_`, `coefs_paths_` and `n_iter_`; see there. The default becomes False
+        with scikit-learn 1.10, and a warning says so.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
+        In the dtype of X.
+    intercept_ : ndarray of shape (1,) or (n_classes,)
+    Cs_ : ndarray of shape (n_Cs,)
+    l1_ratios_ : ndarray of shape (n_l1_ratios,)
+        [None] where `l1_ratios` is None.
+    C_ : float, or ndarray of shape (n_classes,) or (1,) in the old layout
+        The best C.
+    l1_ratio_ : float, or ndarray of shape (n_classes,) or (1,) in the old layout
+        The best l1_ratio.
+    scores_ : ndarray of shape (n_folds, n_l1_ratios, n_Cs)
+        Old layout: a dict by class (the second of two) of the same array of shape (n_folds, n_Cs, n_l1_ratios) each,
+        without the last axis where `l1_ratios` is None.
+    coefs_paths_ : ndarray of shape (n_folds, n_l1_ratios, n_Cs, n_classes or 1, n_features + 1)
+        Coefficients with the intercept last. Old layout: a dict by class of shape (n_folds, n_Cs, n_l1_ratios,
+        n_features + 1) each, likewise.
+    n_iter_ : ndarray of shape (n_folds, n_l1_ratios, n_Cs), int32
+        Old layout: (1, n_folds, n_Cs, n_l1_ratios), likewise.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        Where X has column names.
+    solver_, history_, result_
+        Of the last fit, where refit is True, as in :class:`LogisticRegression`.
+
+    Raises
+    ------
+    InvalidParameterError
+        (from fit) If a parameter has a wrong type or value.
+    ValueError
+        (from fit) If data or weights are not finite, shapes do not match, or y has one class.
+
+    Warns
+    -----
+    ConvergenceWarning
+        (from fit) If fits end otherwise than converged: one warning for all folds, one for the last fit.
+
+    References
+    ----------
+    Friedman, Hastie and Tibshirani (2010). Regularization paths for generalized linear models via coordinate descent.
+    J. Stat. Softw. 33(1), section 2.5: warm starts along a path.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sosolve import LogisticRegressionCV
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> clf = LogisticRegressionCV(l1_ratios=(0,), scoring="neg_log_loss", use_legacy_attributes=False).fit(X, y)
+    >>> clf.scores_.shape, round(clf.C_, 3)
+    ((5, 1, 10), 166.81)
+    """
+
+    #: `sample_weight` of `score` has a name of its own in the signature, as long as scikit-learn's has.
+    __metadata_request__score: ClassVar[dict] = {"sample_weight": UNUSED}
+
+    _parameter_constraints: ClassVar[dict] = {
+        **{
+            k: v
+            for k, v in LogisticRegression._parameter_constraints.items()
+            if k not in ("C", "l1_ratio", "warm_start")
+        },
+        "Cs": [Interval(Integral, 1, None, closed="left"), "array-like"],
+        "l1_ratios": ["array-like", None, Hidden(StrOptions({"warn"}))],
+        "cv": ["cv_object"],
+        "scoring": [StrOptions(set(get_scorer_names())), callable, None, Hidden(StrOptions({"warn"}))],
+        "refit": ["boolean"],
+        "penalty": [StrOptions({"l1", "l2", "elasticnet"}), Hidden(StrOptions({"deprecated"}))],
+        "use_legacy_attributes": ["boolean", Hidden(StrOptions({"warn"}))],
+    }
+
+    #: A search never starts from the fit before.
+    warm_start = False
+
+    def __init__(
+        self,
+        *,
+        Cs=10,
+        l1_ratios="warn",
+        fit_intercept=True,
+        cv=None,
+        dual=False,
+        penalty="deprecated",
+        scoring="warn",
+        solver="auto",
+        tol=1e-4,
+        max_iter=100,
+        class_weight=None,
+        n_jobs=None,
+        verbose=0,
+        refit=True,
+        intercept_scaling=1.0,
+        random_state=None,
+        use_legacy_attributes="warn",
+    ):
+        self.Cs = Cs
+        self.l1_ratios = l1_ratios
+        self.fit_intercept = fit_intercept
+        self.cv = cv
+        self.dual = dual
+        self.penalty = penalty
+        self.scoring = scoring
+        self.solver = solver
+        self.tol = tol
+        self.max_iter = max_iter
+        self.class_weight = class_weight
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+        self.refit = refit
+        self.intercept_scaling = intercept_scaling
+        self.random_state = random_state
+        self.use_legacy_attributes = use_legacy_attributes
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, **params):
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            float32 and float64 in C or F order and CSR are used as they are; anything else is converted.
+        y : array-like of shape (n_samples,)
+            Labels of any type.
+        sample_weight : array-like of shape (n_samples,), optional
+            >= 0; weight 2 is the same as a repeated row, weight 0 as a removed one. The scorer gets those of the test
+            rows, where metadata routing does not say otherwise.
+        **params
+            Metadata for the splitter and the scorer, with scikit-learn's metadata routing on.
+
+        Returns
+        -------
+        self
+        """
+        raise_for_params(params, self, "fit")
+        l1_ratios, scoring, legacy = mixtures(self), scoring_of(self), legacy_attributes(self)
+        Cs = strengths(self.Cs)
+        if max(l1_ratios) > 0.0:
+            raise ValueError(
+                f"received penalty={self.penalty!r} with l1_ratios={self.l1_ratios!r}; only the L2 penalty is "
+                "available: set l1_ratios=(0,), or use sklearn.linear_model.LogisticRegressionCV(solver='saga') for L1"
+            )
+        with restored_on_error(self):
+            problem = Problem(self, X, y, sample_weight, Cs.max())
+            if isinstance(self.class_weight, dict) and not set(self.class_weight) <= set(problem.classes):
+                raise ValueError(
+                    f"The given class_weight dict must have the class labels as keys; received the keys "
+                    f"{list(self.class_weight)} for the classes {list(problem.classes)[:10]}: correct them"
+                )
+            y = problem.classes[problem.codes]
+            split, score = self._metadata(sample_weight, scoring, params)
+            folds = list(check_cv(self.cv, y, classifier=True).split(problem.X, y, **split))
+            context = self._begin_callbacks(problem, y, len(folds))
+            scorer = resolve_scorer(scoring, problem.classes)
+            found = self._search(problem, context, y, folds, Cs, l1_ratios, scorer, score)
+            self._store(problem, context, Cs, l1_ratios, found, legacy)
+        if self.refit:
+            warn_unless_converged(self, self.result_)
+        return self
+
+    def _metadata(self, sample_weight, scoring, params) -> tuple[dict, dict]:
+        """Return what the splitter and what the scorer are given."""
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        if not routing_enabled():
+            return {}, weights
+        routed = process_routing(self, "fit", sample_weight=sample_weight, **params)
+        return routed.splitter.split, weights if scoring is None else routed.scorer.score
+
+    def _search(self, problem: Problem, context, y, folds, Cs, l1_ratios, scorer, params) -> list[Fold]:
+        """Return what each fold found."""
+        template = LogisticRegression(**{name: getattr(self, name) for name in SHARED})
+        template.classes_, template.n_features_in_ = problem.classes, problem.X.shape[1]
+        at_once = min(effective_n_jobs(self.n_jobs), len(folds))
+        threads = max(1, effective_threads() // at_once)
+        found = []
+        with threadpool_limits(threads, user_api="blas") if at_once > 1 else contextlib.nullcontext():
+            parallel = Parallel(n_jobs=self.n_jobs, prefer="threads", return_as="generator")
+            call = delayed(fit_fold)
+            for fold in parallel(
+                call(template, problem, y, rows, Cs, l1_ratios, scorer, params, threads) for rows in folds
+            ):
+                found.append(fold)
+                self._report(problem, context, fold, len(found), len(folds))
+        _warn_of_folds(self, found)
+        return found
+
+    def _begin_callbacks(self, problem: Problem, y, n_folds: int):
+        """Return the context of the fit for scikit-learn's callbacks, None where there are none."""
+        if not getattr(self, "_skl_callbacks", None):
+            return None
+        context = self._init_callback_context(max_subtasks=n_folds + bool(self.refit))
+        context.call_on_fit_task_begin(estimator=self, X=problem.X, y=y)
+        return context
+
+    def _report(self, problem: Problem, context, fold: Fold, number: int, of: int) -> None:
+        """Tell the terminal and the callbacks that a fold is done."""
+        if self.verbose:
+            sys.stdout.write(
+                f"[{type(self).__name__}] fold {number} of {of}  best score {fold.scores.max():.6g}  "
+                f"iterations {fold.n_iter.sum()}\n"
+            )
+        if context is not None:
+            task = context.subcontext(task_name="fold")
+            task.call_on_fit_task_begin(estimator=self, X=problem.X)
+            task.call_on_fit_task_end(estimator=self, X=problem.X)
+
+    def _store(self, problem: Problem, context, Cs, l1_ratios, found: list[Fold], legacy: bool) -> None:
+        """Choose, fit once more or average, and set the fitted attributes."""
+        paths, scores, n_iter = (np.stack([getattr(fold, name) for fold in found]) for name in Fold._fields[:3])
+        ratios = np.asarray(l1_ratios)
+        if self.refit:
+            c, r = best_of_all(scores)
+            C, l1_ratio, mean = Cs[c], ratios[r], paths[:, r, c].mean(axis=0, dtype=np.float64)
+            self._refit(problem, context, float(C), mean)
+        else:
+            best = best_of_each(scores)
+            C, l1_ratio = np.mean([Cs[c] for c, _ in best]), np.mean([ratios[r] for _, r in best])
+            mean = np.mean([paths[k, r, c] for k, (c, r) in enumerate(best)], axis=0, dtype=np.float64)
+            self.classes_, (self.coef_, self.intercept_) = problem.classes, self._split(problem, mean)
+        has_ratios = not (self.l1_ratios is None or isinstance(self.l1_ratios, str))
+        self.Cs_, self.l1_ratios_ = Cs, np.asarray(self.l1_ratios if has_ratios else [None])
+        if legacy:
+            shown = l1_ratio if has_ratios or not self.refit else None
+            layout = old_layout(paths, scores, n_iter, C, shown, problem.classes, has_ratios)
+        else:
+            layout = new_layout(paths, scores, n_iter, C, l1_ratio)
+        for name, value in layout.items():
+            setattr(self, name, value)
+        if context is not None:
+            context.call_on_fit_task_end(estimator=self, X=problem.X, reconstruction_attributes={})
+
+    def _refit(self, problem: Problem, context, C: float, mean: np.ndarray) -> None:
+        """Fit all rows, from the mean of the folds."""
+        with thread_limit(effective_threads()), np.errstate(all="ignore"):
+            problem = problem.at(C)
+            coef, intercept = problem.outputs.from_attributes(*self._split(problem, mean, np.float64))
+            watcher = LoopWatcher(self, problem, context)
+            watcher.verbose = self.verbose - 1
+            start = problem.model.theta(coef, intercept), "the mean of the folds"
+            solver, result = self._solve(problem, watcher, start)
+            watcher.close()
+            self._unpack(problem, solver, result)
+
+    def _split(self, problem: Problem, rows: np.ndarray, dtype=None) -> tuple[np.ndarray, np.ndarray]:
+        """Return coefficients and intercepts from rows that hold both, in the dtype of X."""
+        dtype, d = dtype or problem.X.dtype, problem.X.shape[1]
+        intercept = rows[:, d] if self.fit_intercept else np.zeros(len(rows))
+        return rows[:, :d].astype(dtype), intercept.astype(dtype)
+
+    @deprecate_positional_args(version="1.11")
+    def score(self, X, y, *, sample_weight=None, **score_params) -> float:
+        """Return the score on test data by the scorer of the search.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,), optional
+        **score_params
+            Metadata for the scorer, with scikit-learn's metadata routing on.
+
+        Returns
+        -------
+        float
+            The accuracy where `scoring` is None.
+        """
+        raise_for_params(score_params, self, "score")
+        if sample_weight is not None:
+            score_params["sample_weight"] = sample_weight
+        if routing_enabled():
+            score_params = process_routing(self, "score", **score_params).scorer.score
+        return self._get_scorer()(self, X, y, **score_params)
+
+    def get_metadata_routing(self):
+        """Return the routing of metadata to the splitter and the scorer.
+
+        Returns
+        -------
+        MetadataRouter
+        """
+        to_scorer = MethodMapping().add(caller="score", callee="score").add(caller="fit", callee="score")
+        router = MetadataRouter(owner=self).add_self_request(self)
+        router.add(splitter=self.cv, method_mapping=MethodMapping().add(caller="fit", callee="split"))
+        return router.add(scorer=self._get_scorer(), method_mapping=to_scorer)
+
+    def _get_scorer(self):
+        """Return the scorer; scikit-learn's tests ask for it by this name."""
+        return get_scorer("accuracy" if self.scoring in ("warn", None) else self.scoring)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = False
+        return tags
+
+
+def fit_fold(template, problem: Problem, y, rows, Cs, l1_ratios, scorer, params, threads: int) -> Fold:
+    """Return what one fold finds.
+
+    Parameters
+    ----------
+    template : LogisticRegression
+        With the settings of the search; gets the coefficients to be scored.
+    problem : Problem
+        All rows.
+    y : ndarray of shape (n,)
+        The labels.
+    rows : pair of arrays
+        Training rows and test rows, as a splitter yields them.
+    Cs, l1_ratios : array
+    scorer : callable
+    params : mapping
+        What the scorer is given besides.
+    threads : int
+        Of the kernels.
+    """
+    train, test = (np.flatnonzero(part) if np.asarray(part).dtype == bool else np.asarray(part) for part in rows)
+    n_iter = np.zeros((len(l1_ratios), len(Cs)), dtype=np.int32)
+    fitted: dict[tuple[int, int], Any] = {}
+    bad: list[Status] = []
+    with thread_limit(threads), np.errstate(all="ignore"):
+        part = problem.of_rows(train)
+        for r in range(len(l1_ratios)):
+            path = Path(template, part)
+            for c in np.argsort(Cs, kind="stable"):
+                solved, _, result = path.solve(float(Cs[c]))
+                fitted[r, c] = solved.attributes(result.theta)
+                n_iter[r, c] = result.n_iter
+                missing = result.status is Status.SEPARATED and solved.alpha > 0.0  # the fold lacks all classes but one
+                bad += [] if result.converged or missing else [result.status]
+    test_rows, estimator = TestRows(scorer, problem.X, y, test, params), copy.copy(template)
+    scores, paths = np.empty(n_iter.shape), []
+    for r, l1_ratio in enumerate(l1_ratios):
+        for c, C in enumerate(Cs):
+            coef, intercept = fitted[r, c]["coef_"], fitted[r, c]["intercept_"]
+            # scored in double precision: a metric that clips probabilities would do so by their dtype
+            estimator.coef_, estimator.intercept_ = coef.astype(np.float64), intercept.astype(np.float64)
+            vars(estimator).update(C=C, l1_ratio=l1_ratio)
+            scores[r, c] = test_rows.score(estimator)
+            paths.append(np.concatenate([coef, *([intercept[:, None]] if template.fit_intercept else [])], axis=1))
+    return Fold(np.stack(paths).reshape(*n_iter.shape, *paths[0].shape), scores, n_iter, bad)
+
+
+def _warn_of_folds(estimator: LogisticRegressionCV, found: list[Fold]) -> None:
+    """Warn once of all fits on folds that did not converge."""
+    bad = Counter(status for fold in found for status in fold.bad)
+    if not bad:
+        return
+    fits = sum(fold.n_iter.size for fold in found)
+    opening = unfinished(estimator.solver, estimator.max_iter) if Status.MAX_ITER in bad else ""
+    reasons = "; ".join(f"{count} {status.name}: {status.value}" for status, count in bad.items())
+    warnings.warn(
+        f"{opening}{type(estimator).__name__}: {sum(bad.values())} of {fits} fits on the folds did not converge "
+        f"({reasons})",
+        ConvergenceWarning,
+        stacklevel=5,  # this function, _search, fit, scikit-learn's wrapper, the caller
+    )

@@ -1,0 +1,77 @@
+"""The fits of one problem along its strengths: one model, warm starts, extrapolation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..history import Result, Status
+from ..protocols import Array
+from ..solvers import Solver
+from .problem import Problem
+
+if TYPE_CHECKING:
+    from .base import LinearClassifier
+
+#: Farthest extrapolation, as a multiple of the last step in log C.
+FARTHEST = 1.5
+
+
+class Path:
+    """The minimisers of one problem for one strength after another.
+
+    The model of the data is built once. The optimum is a smooth function of log C under an L2 penalty: a fit starts on
+    the line through the last two optima, the second at the first; the first where a single fit would.
+
+    Parameters
+    ----------
+    estimator : LinearClassifier
+        Says which solver runs and to which tolerance.
+    problem : Problem
+        The data under any strength.
+    """
+
+    def __init__(self, estimator: LinearClassifier, problem: Problem):
+        self.estimator, self.problem = estimator, problem
+        self._known: list[tuple[float, Array]] = []
+
+    def solve(self, C: float, watcher: Callable[[Problem], Callable] | None = None) -> tuple[Problem, Solver, Result]:
+        """Return the problem under this strength, the solver that ran and the minimiser.
+
+        Parameters
+        ----------
+        C : float
+            In (0, inf]. Each call is cheapest when C is next to that of the last one.
+        watcher : callable, optional
+            problem -> callback of the loop; where None the loop looks for separation only.
+        """
+        problem = self.problem.at(C)
+        units = problem.model.units()
+        guess = self._guess(math.log(C))
+        start = None if guess is None else (guess * units, "the path of strengths")
+        callback = (lambda _, point: _separated(problem, point)) if watcher is None else watcher(problem)
+        solver, result = self.estimator._solve(problem, callback, start)
+        self.add(C, result.theta / units)
+        return problem, solver, result
+
+    def add(self, C: float, flat: Array) -> None:
+        """Note an optimum, in parameters per unit of the user's coefficients."""
+        log_C = math.log(C)
+        others = [known for known in self._known if known[0] != log_C]
+        self._known = [*others[-1:], (log_C, flat)]
+
+    def _guess(self, log_C: float) -> Array | None:
+        """Return where to start, None before anything is known."""
+        if not self._known:
+            return None
+        near, last = self._known[-1]
+        if len(self._known) == 1 or not (math.isfinite(log_C) and math.isfinite(near)):
+            return last
+        far, before = self._known[0]
+        t = (log_C - near) / (near - far)
+        return last + max(0.0, min(t, FARTHEST)) * (last - before)
+
+
+def _separated(problem: Problem, point) -> Status | None:
+    return Status.SEPARATED if problem.separated(point) else None
