@@ -120,7 +120,7 @@ class LinearModel:
         model.raw_moments = self.raw_moments
         return model
 
-    def _rescaled(self, strength: Array | float) -> tuple[Array, Array]:
+    def _rescaled(self, strength: Array | float) -> tuple[Any, Any]:
         """Return the spread of the columns and their scale under another ridge."""
         spread = self.xp.sqrt(self.variance) * self.scale
         return spread, widened(spread, strength)
@@ -312,7 +312,7 @@ class LinearModel:
         return self._join(rows[:, :d], rows[:, d]) if self.fit_intercept else self._join(rows, rows[:, 0])
 
 
-def widened(spread: Array, strength: Array | float) -> Array:
+def widened(spread: Array, strength: Array | float) -> Any:
     """Return sqrt(spread^2 + strength), shape (d,), without overflow and underflow; 1 where that is 0."""
     xp = array_namespace(spread)
     ridge = xp.sqrt(strength + xp.zeros_like(spread))
