@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 import scipy.sparse
+from nist_problems import load
 from scipy.optimize import Bounds, OptimizeResult, OptimizeWarning, rosen, rosen_der, rosen_hess, rosen_hess_prod
 from scipy.sparse.linalg import aslinearoperator
 
@@ -383,9 +384,53 @@ def test_compiled_solver_gives_the_same():
     with pytest.warns(OptimizeWarning):
         assert np.isinf(curve_fit("a*x + b - d", X, Y)[1]).all()
     with pytest.raises(ValueError, match="not finite in the initial point"):
-        curve_fit("a*log(b*x - 100)", X, Y)
+        curve_fit("a*log(b*x - 100)", X, Y, p0=[1.0, 1.0])
     plane = np.stack([X, X**2])
     np.testing.assert_allclose(curve_fit("a*x0 + b*x1", plane, 2.0 * X - X**2)[0], [2.0, -1.0], rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["ENSO", "MGH10", "Rat43", "Misra1a"])
+def test_formulas_need_no_start(name):
+    """Without p0 a formula's start is searched for, with the outcome of the estimator."""
+    problem = load(name)
+    _, _, info, _, _ = curve_fit(problem.formula, problem.x[:, 0], problem.y, full_output=True)
+    assert (info["fvec"] ** 2).sum() == pytest.approx(problem.residual_sum_of_squares, rel=1e-8)
+
+
+def test_starts_of_formulas_respect_what_is_known():
+    """Bounds, sigma in each form, a robust loss and two predictors; without enough points the start is ones."""
+    x = np.linspace(0.0, 4.0, 30)
+    text, y = "a*exp(-b*x) + c", 3.0 * np.exp(-20.0 * x) + 1.0
+    want = [3.0, 20.0, 1.0]
+    assert curve_fit(text, x, y, bounds=([0, 0, 0], [10, 50, 5]))[0] == pytest.approx(want)
+    assert curve_fit(text, x, y, sigma=np.eye(30))[0] == pytest.approx(want)
+    assert curve_fit(text, x, y, sigma=0.5)[0] == pytest.approx(want)
+    spoilt = y + np.where(np.arange(30) == 20, 50.0, 0.0)
+    assert curve_fit(text, x, spoilt, method="trf", loss="cauchy", f_scale=0.1)[0] == pytest.approx(want, abs=0.01)
+    both = np.stack([x, x**2])
+    assert curve_fit("a*exp(-b*x0) + c*x1", both, 2 * np.exp(-9 * x) + x**2)[0] == pytest.approx([2.0, 9.0, 1.0])
+    with pytest.warns(OptimizeWarning):
+        popt, _ = curve_fit(text, x[:2], y[:2], method="trf")
+    assert np.isfinite(popt).all()
+    with pytest.raises(ValueError, match="found no starting values"):
+        curve_fit("a*log(-abs(b)*x - 1)", x, y)
+
+
+def test_default_starts_of_functions_are_told():
+    """A function begins at ones, as in SciPy; what goes wrong from there says so."""
+    x = np.linspace(0.0, 4.0, 30)
+    with pytest.raises(ValueError, match="p0=None began at 1"):
+        curve_fit(lambda x, a, b: a * np.exp(1000.0 * b * x), x, np.exp(-x))
+    with pytest.raises(FitError, match="p0=None began at 1"):
+        curve_fit(decay, X, Y, max_nfev=2)
+    with pytest.raises(FitError) as told:
+        curve_fit(decay, X, Y, p0=[1.0, 1.0, 1.0], max_nfev=2)
+    assert "p0=None" not in str(told.value)
+    with pytest.warns(OptimizeWarning, match="p0=None began at 1"):
+        curve_fit(lambda x, a, b: (a + b) * x, x, x)
+    far = curve_fit(lambda x, a, b: a * np.sin(b * x), x, np.sin(30.0 * x) + 5.0, full_output=True)
+    assert "worse than a constant" in far[3]
+    assert "worse than a constant" not in curve_fit(decay, X, Y, full_output=True)[3]
 
 
 # ---------------------------------------------------------------------- least_squares

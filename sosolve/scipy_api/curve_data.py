@@ -21,12 +21,15 @@ class CurveData(NamedTuple):
         1 / sigma.
     factor : ndarray of shape (m, m), or None
         L with L L' = sigma, where sigma is a covariance matrix.
+    advice : str
+        Ends the messages of a fit that fails.
     """
 
     x: Any
     y: np.ndarray
     weights: np.ndarray | None
     factor: np.ndarray | None
+    advice: str = ""
 
     def whitened(self, a: np.ndarray) -> np.ndarray:
         """Return residuals of shape (m,), or columns (m, p), in units of sigma."""

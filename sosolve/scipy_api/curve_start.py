@@ -10,15 +10,23 @@ from typing import Any
 
 import numpy as np
 
+from ..curve_problems.model import ExactModel
+from ..curve_problems.problem import CurveProblem
+from ..curve_problems.start import find_start
 from . import checks
 from .curve_data import CurveData
 
+#: Ends the messages of fits of a function that began at the default.
+DEFAULT = ". p0=None began at 1, or within the bounds, for each parameter: pass p0 with numbers of the size you expect"
 #: The default of `bounds`.
 UNBOUNDED = (-np.inf, np.inf)
 
 
 def start_and_box(f: Any, p0: Any, bounds: Any, size: int | None) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return the start, shape (p,), and the box as keywords, empty where nothing is bounded."""
+    """Return the start, shape (p,), and the box as keywords, empty where nothing is bounded.
+
+    Without p0 the start is 1, or the middle of the bounds.
+    """
     theta = None if p0 is None else checks.start_vector(p0, "p0")
     if theta is None:
         size = _number_of_parameters(f) if size is None else size
@@ -67,6 +75,41 @@ def _feasible(lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
         )
 
 
+def found_start(formula: Any, data: CurveData, theta: np.ndarray, box: dict, loss: Any) -> np.ndarray:
+    """Return the start that a search finds for a formula, shape (p,), as `NonlinearLeastSquares` does.
+
+    Parameters
+    ----------
+    formula : Formula
+    data : CurveData
+    theta : ndarray of shape (p,)
+        Returned where there is nothing to search in: too few points, or some that are not finite.
+    box : dict
+    loss : str or callable
+        Whether outliers are to be expected: all but "linear".
+
+    Raises
+    ------
+    ValueError
+        If the formula is finite at none of the candidates.
+    """
+    size, x, y = theta.shape[0], data.x if data.x.ndim == 2 else data.x[:, None], data.y
+    if y.shape != x.shape[:1] or y.shape[0] < size or not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return theta
+    problem = CurveProblem(
+        ExactModel(formula),
+        x,
+        y,
+        np.full(size, np.nan),
+        np.ones(size, dtype=bool),
+        box.get("lower", np.full(size, -np.inf)),
+        box.get("upper", np.full(size, np.inf)),
+        precision=None if data.weights is None else np.broadcast_to(data.weights, y.shape),
+        loss="linear" if loss == "linear" else "soft_l1",
+    ).in_units()
+    return find_start(problem, problem.base)
+
+
 def check_lm(box: dict, size: int, points: int) -> None:
     if box:
         raise ValueError(
@@ -107,12 +150,20 @@ def first_residuals(f: Callable, data: CurveData, theta: np.ndarray) -> tuple[np
     if not math.isfinite(squares) and np.isfinite(r).all():
         raise ValueError(
             f"Residuals are not finite in the initial point: received some of {np.abs(r).max():.1e}, whose squares "
-            f"overflow, at p0 = {theta.tolist()}; start closer, or measure y in a larger unit"
+            f"overflow, at p0 = {theta.tolist()}; start closer, or measure y in a larger unit{data.advice}"
         )
     if not math.isfinite(squares):
         bad = np.flatnonzero(~np.isfinite(r))
         raise ValueError(
             f"Residuals are not finite in the initial point: received {r[bad[0]]} for point {bad[0]}, {bad.size} of "
-            f"{r.size} in all, at p0 = {theta.tolist()}; start where the model exists"
+            f"{r.size} in all, at p0 = {theta.tolist()}; start where the model exists{data.advice}"
         )
     return r, low
+
+
+def is_worse_than_constant(residual: np.ndarray, data: CurveData) -> bool:
+    """Return whether residuals, shape (m,), have a larger sum of squares than those about the best constant."""
+    y = data.whitened(np.broadcast_to(data.y, residual.shape).astype(np.float64))
+    one = data.whitened(np.ones_like(residual))
+    left = y - one * (float(one @ y) / float(one @ one))
+    return float(residual @ residual) > (1.0 + 1e-9) * float(left @ left)

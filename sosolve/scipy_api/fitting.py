@@ -18,7 +18,15 @@ from ..solvers import Dogleg, LevenbergMarquardt
 from . import checks
 from .compiled import compiled_fit, is_ready
 from .curve_data import CurveData, curve_data
-from .curve_start import UNBOUNDED, check_lm, first_residuals, start_and_box
+from .curve_start import (
+    DEFAULT,
+    UNBOUNDED,
+    check_lm,
+    first_residuals,
+    found_start,
+    is_worse_than_constant,
+    start_and_box,
+)
 from .failures import FitError
 from .formulas import formula_model, formula_of
 from .outcome import packed
@@ -64,7 +72,8 @@ def curve_fit(
         a (k, m) array x0, x1, ..., and the columns of a data frame or the entries of a mapping by their names.
     ydata : array-like of shape (m,)
     p0 : array-like of shape (p,), optional
-        Start; ones, or the middle of the bounds, where None.
+        Start. Where None, a formula's is searched for as in `NonlinearLeastSquares` (0.05 to 5 s); that of a function
+        is ones, or the middle of the bounds, and failures say so.
     sigma : float or array-like of shape (m,) or (m, m), optional
         Standard deviations, or the covariance matrix, of y.
     absolute_sigma : bool, default=False
@@ -124,6 +133,8 @@ def curve_fit(
     if type(f) is not types.FunctionType and (isinstance(f, str) or hasattr(f, "value_and_jacobian")):
         formula, data = formula_of(f, data)
         theta, box = start_and_box(f, p0, bounds, formula.size)
+        if p0 is None:
+            theta = found_start(formula, data, theta, box, kwargs.get("loss", "linear"))
         if not (kwargs or box or full_output or method) and is_ready():
             found = compiled_fit(formula, data, theta, absolute_sigma)
             if found is not None:
@@ -131,6 +142,8 @@ def curve_fit(
         f, jac = formula_model(formula)
     else:
         theta, box = start_and_box(f, p0, bounds, None)
+        if p0 is None:
+            data = data._replace(advice=DEFAULT)
     if method is None:
         method = "trf" if box else "lm"
     checks.one_of("method", method, checks.METHODS)
@@ -149,8 +162,10 @@ def curve_fit(
         if other.success and other.cost < (1.0 - 1e-8) * outcome.cost:
             outcome, uncertain = other, _uncertainty(other, absolute_sigma, kwargs)
     if not outcome.success:
-        raise FitError(f"Optimal parameters not found: {outcome.message}", outcome)
-    pcov = _matrix(uncertain)
+        raise FitError(f"Optimal parameters not found: {outcome.message}{data.advice}", outcome)
+    pcov = _matrix(uncertain, data.advice)
+    if data.advice and "loss" not in kwargs and is_worse_than_constant(outcome.fun, data):
+        outcome.message += f" The fit is worse than a constant{data.advice}."
     if full_output:
         return outcome.x, pcov, _info(outcome), outcome.message, outcome.status
     return outcome.x, pcov
@@ -256,7 +271,7 @@ def _kicked(theta: np.ndarray, null_vectors: np.ndarray, box: dict) -> np.ndarra
     return max(ways, key=lambda way: float(np.abs((way - theta) / size).sum()))
 
 
-def _matrix(found: Covariance) -> np.ndarray:
+def _matrix(found: Covariance, advice: str) -> np.ndarray:
     """Return the covariance, shape (p, p), of inf with a warning where it cannot be estimated."""
     if math.isfinite(found.matrix.sum()):
         return found.matrix
@@ -265,7 +280,7 @@ def _matrix(found: Covariance) -> np.ndarray:
     if not lost and math.isfinite(found.variance):
         why = "the loss is flat at the optimum, too many points count as outliers"
     warnings.warn(
-        f"Covariance of the parameters could not be estimated: {why}; fix parameters, or add points.",
+        f"Covariance of the parameters could not be estimated: {why}; fix parameters, or add points{advice}.",
         OptimizeWarning,
         stacklevel=3,
     )
