@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from ..protocols import Array
 from ..solvers import NewtonCG, NewtonCholesky, Solver
+from ..solvers.newton import CGState
 
 #: Parameters up to which a dense Hessian of few rows is cheaper than the Python overhead of conjugate gradients.
 DENSE_SIZE, DENSE_WORK = 128, 3e7
@@ -51,6 +55,8 @@ def choose(n: int, d: int, K: int, is_sparse: bool) -> tuple[Solver, str]:
 START_ENTRIES, START_ROWS, START_SHARE = 2_000_000, 50, 0.1
 #: Rows of each class that the sample must hold.
 START_CLASS = 20
+#: Tolerance on the sample: its own error, p / (2 m) nats for m rows, is above.
+START_TOL = 3e-2
 
 
 def start_share(n: int, d: int, K: int) -> float:
@@ -61,3 +67,23 @@ def start_share(n: int, d: int, K: int) -> float:
     """
     share = max(0.02, START_ROWS * K * (d + 1) / n)
     return share if n * d >= START_ENTRIES and share <= START_SHARE else 0.0
+
+
+def first_state(solver: Solver, theta0: Array, inverse: Callable[[Array], Array] | None) -> CGState | None:
+    """Return the state for a solver whose preconditioner, from a sample of the rows, is known from the start there.
+
+    Parameters
+    ----------
+    solver : Solver
+    theta0 : Array of shape (p,)
+    inverse : callable or None
+        v -> H^-1 v on the sample.
+
+    Returns
+    -------
+    CGState or None
+        None where the solver makes its own.
+    """
+    if inverse is None or not isinstance(solver, NewtonCG) or solver.preconditioner != "cholesky":
+        return None
+    return CGState("cholesky", inverse, theta0, solver.rtol_max)

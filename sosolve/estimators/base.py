@@ -30,7 +30,7 @@ from ..kernels.pool import thread_limit
 from ..protocols import Array, Point
 from ..solvers import SOLVERS, Solver
 from .arguments import unfinished
-from .auto import choose, start_share
+from .auto import START_TOL, choose, first_state
 from .certificate import certify
 from .common import Watcher, advised, restored_on_error
 from .optimality import percent
@@ -72,6 +72,10 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
             problem = Problem(self, X, y, sample_weight, C)
             watcher = LoopWatcher(self, problem)
             solver, result = self._solve(problem, watcher)
+            if result.status is Status.NONFINITE and problem.unseen:
+                problem.check_finite()  # raises for NaN and inf; else entries too far out for the basis of a sample
+                problem = watcher.problem = Problem(self, X, y, sample_weight, C, careful=True)
+                solver, result = self._solve(problem, watcher)
             watcher.close()
             self._unpack(problem, solver, result)
         warn_unless_converged(self, result)
@@ -83,7 +87,11 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
         """Return the solver that ran, and the minimiser from the start: parameters, and where they come from."""
         solver, reason = self._resolve_solver(problem)
         theta0, note = self._start(problem) if start is None else start
-        result = solver.minimize(problem.objective, theta0, watcher)
+        state = first_state(solver, theta0, problem.inverse)
+        if state is None:
+            result = solver.minimize(problem.objective, theta0, watcher)
+        else:
+            result = solver.go_on(problem.objective, problem.objective.at(theta0), state, watcher)
         result.history.notes.update(start=note, solver=reason)
         return solver, result
 
@@ -120,16 +128,16 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
         theta0 = problem.start(self)
         if self.warm_start and hasattr(self, "coef_"):
             return theta0, "the previous coefficients"
-        n, d = problem.model.X.shape
-        share = start_share(n, d, problem.model.n_outputs) if self.solver == "auto" else 0.0
-        sample = problem.sample(share) if share and not scipy.sparse.issparse(problem.X) else None
+        sample = problem.sample() if self.solver == "auto" else None
         if sample is None:
             return theta0, "the logarithms of the class frequencies"
-        solver, _ = choose(sample.terms[0].model.n_rows, d, problem.model.n_outputs, False)
-        found = dataclasses.replace(solver, tol=1e-2, max_iter=20).minimize(sample, theta0)
+        model = sample.terms[0].model
+        solver, _ = choose(model.n_rows, model.n_features, model.n_outputs, False)
+        found = dataclasses.replace(solver, tol=START_TOL, max_iter=20).minimize(sample, theta0)
         if found.status is Status.INTERRUPTED:
             raise KeyboardInterrupt  # there is no iterate on all rows that could be kept
-        return found.theta, f"{found.n_iter} iterations on {share:.0%} of the rows"
+        problem.inverse = getattr(found.state, "solve", None)
+        return found.theta, f"{found.n_iter} iterations on {problem.share:.0%} of the rows"
 
     def _outputs(self, classes: np.ndarray) -> OneRowEach:
         """Return how these classes become outputs of the model."""

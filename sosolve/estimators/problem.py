@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +13,6 @@ import scipy.sparse
 from array_api_compat import array_namespace, is_numpy_array
 from sklearn.utils import assert_all_finite
 from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from .._compat import check_sample_weight, count, get_namespace_and_device, move_to, to_host
@@ -20,10 +21,13 @@ from ..objectives.models import sample_blocks
 from ..objectives.small import CopiedModel, suits
 from ..objectives.thin import ThinModel, pays
 from ..protocols import Array, Point
-from .auto import START_CLASS
+from .auto import START_CLASS, start_share
+from .labels import classes_and_codes
 
 #: Entries of X from which a pass for the check of NaN and inf is saved.
 FINITE_LATER = 1_000_000
+#: Rows at least in the sample that gives the basis of such data.
+SAMPLE_LEAST = 4_000
 
 if TYPE_CHECKING:
     from .base import LinearClassifier
@@ -36,10 +40,11 @@ class Problem:
     `array_api_dispatch` is on. The labels may be elsewhere; only their codes follow X.
     """
 
-    def __init__(self, estimator: LinearClassifier, X, y, sample_weight, C: float):
-        # For large unweighted data the pass that standardises the columns finds NaN and inf on its way.
+    def __init__(self, estimator: LinearClassifier, X, y, sample_weight, C: float, careful: bool = False):
+        # For large unweighted data the first pass finds NaN and inf on its way.
         found_later = (
-            isinstance(X, np.ndarray)
+            not careful
+            and isinstance(X, np.ndarray)
             and X.ndim == 2
             and X.shape[0] >= X.shape[1]
             and X.size >= FINITE_LATER
@@ -69,13 +74,17 @@ class Problem:
                 "classes: check how y was selected or split"
             )
         self.total, self.weights = self._weigh(estimator, sample_weight)
-        weights = self.xp.broadcast_to(self.weights, self.codes.shape)
-        self.prior = count(self.codes, weights, self.n_classes)
+        self.prior = self._prior()
         self._penalise(C)
         self.outputs = estimator._outputs(to_host(self.classes))
         loss = self.outputs.loss
         make = ThinModel if pays(X, self.alpha) else (CopiedModel if suits(X) else LinearModel).standardised
-        self.model = make(X, self.weights, self.alpha, loss.n_outputs, bool(estimator.fit_intercept))
+        self.unseen = found_later  # whether there may be NaN or inf in X
+        self.inverse: Callable[[Array], Array] | None = None  # of the curvature, from a start on a sample
+        self.share = start_share(*X.shape, loss.n_outputs) if not scipy.sparse.issparse(X) else 0.0
+        rows = self._drawn if found_later else None
+        arguments = (X, self.weights, self.alpha, loss.n_outputs, bool(estimator.fit_intercept))
+        self.model = make(*arguments) if rows is None else make(*arguments, rows=rows[1])
         if found_later and not (np.isfinite(self.model.mean).all() and np.isfinite(self.model.variance).all()):
             assert_all_finite(X, estimator_name=self.name, input_name="X")
         self._state()
@@ -94,6 +103,7 @@ class Problem:
     def at(self, C: float) -> Problem:
         """Return the problem of the same data under another inverse strength, in about O(d) and without a pass."""
         other = copy.copy(self)
+        other.inverse = None
         other._penalise(C)
         other.model = self.model.rescaled(other.alpha)
         other._state()
@@ -124,12 +134,41 @@ class Problem:
         other._penalise(1.0 / (self.alpha * self.total) if self.alpha else math.inf)
         other.model = self.model.of_rows(rows, other.weights, other.alpha)
         other.X = self.X if isinstance(self.model, ThinModel) else other.model.X
+        other.inverse, other.share = None, 0.0
+        other.__dict__.pop("_drawn", None)
         other._state()
         return other
 
     def array(self, values) -> Array:
         """Return a small host array in double precision where X is."""
         return self.xp.asarray(values, dtype=self.xp.float64, device=self.device)
+
+    def _prior(self) -> np.ndarray:
+        """Return the weight of each class."""
+        if self.weights.shape[0] == 1 and is_numpy_array(self.codes):
+            return np.bincount(self.codes, minlength=self.n_classes) * float(self.weights[0])
+        return count(self.codes, self.xp.broadcast_to(self.weights, self.codes.shape), self.n_classes)
+
+    @cached_property
+    def _drawn(self) -> tuple[Array, Array] | None:
+        """Indices of a sample of the rows, `SAMPLE_LEAST` of them at least, and these rows; None for all."""
+        n = self.X.shape[0]
+        blocks = sample_blocks(n, max(self.share, SAMPLE_LEAST / n))
+        if blocks is None:
+            return None
+        rows = self.xp.asarray(np.concatenate([np.arange(a, b) for a, b in blocks]), device=self.device)
+        return rows, self.xp.take(self.X, rows, axis=0)
+
+    def check_finite(self) -> None:
+        """Look for NaN and inf where that was left to the first pass.
+
+        Raises
+        ------
+        ValueError
+            If there are any.
+        """
+        if self.unseen:
+            assert_all_finite(self.X, estimator_name=self.name, input_name="X")
 
     def _weigh(self, estimator, sample_weight) -> tuple[float, Array]:
         """Return the sum of the weights, and the weights divided by it: shape (1,) where all rows weigh the same."""
@@ -185,20 +224,17 @@ class Problem:
             coef, intercept = self.outputs.from_attributes(self.array(old), self.array(constants))
         return model.theta(coef, intercept)
 
-    def sample(self, share: float) -> Sum | None:
+    def sample(self) -> Sum | None:
         """Return the objective of a share of the rows in the same basis, None where a class is too rare for it."""
-        blocks = sample_blocks(self.X.shape[0], share)
-        if blocks is None:
+        if not self.share or self._drawn is None:
             return None
-        xp = self.xp
-        rows = xp.asarray(np.concatenate([np.arange(a, b) for a, b in blocks]), device=self.device)
+        xp, (rows, X) = self.xp, self._drawn
         weights = self.weights if self.weights.shape[0] == 1 else xp.take(self.weights, rows)
         weights = xp.broadcast_to(weights, rows.shape)
         counted = count(xp.take(self.codes, rows), xp.astype(weights > 0.0, xp.float64), self.n_classes)
         if counted.min() < START_CLASS:
             return None
         model, data = self.model, self.objective.terms[0]
-        X = xp.take(self.X, rows, axis=0)
         part = LinearModel(X, model.n_outputs, model.fit_intercept, model.mean, model.scale, model.variance)
         term = DataTerm(part, data.loss, xp.take(data.y, rows), weights / xp.sum(weights))
         return Sum([term, self.objective.terms[1]])
@@ -220,28 +256,6 @@ class Problem:
         xp = self.xp
         smallest = float(xp.min(xp.where(self.weights > 0.0, self.weights, xp.max(self.weights))))
         return point.value < math.log(2.0) * smallest
-
-
-def classes_and_codes(y: Array) -> tuple[Array, Array]:
-    """Return the sorted classes and the index of each label among them, in the namespace and on the device of y.
-
-    Whole numbers and booleans in NumPy are not sorted for it.
-
-    Raises
-    ------
-    ValueError
-        If the labels are no classes, continuous numbers for instance.
-    """
-    if not is_numpy_array(y):
-        check_classification_targets(y)
-        return tuple(array_namespace(y).unique_inverse(y))
-    if y.dtype.kind not in "biu":  # whole numbers and booleans are always classes
-        check_classification_targets(y)
-        return np.unique(y, return_inverse=True)
-    classes = np.unique(y)
-    if len(classes) == 2:
-        return classes, (y == classes[1]).astype(np.intp)
-    return classes, np.searchsorted(classes, y)
 
 
 def checked_csr(X):

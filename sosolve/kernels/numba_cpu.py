@@ -251,19 +251,38 @@ def gram(X, h, mean, scale, blocks=None):
     d, storage = X.shape[1], _read_only(X)
     h, mean, inverse = _doubles(h, mean, 1.0 / scale)
     G = np.zeros((d + 1, d + 1))
-    ranges = reference.row_ranges(X, blocks)
-    buffer = np.empty((max(stop - start for start, stop in ranges), d + 1))
-    for first, last in ranges:
-        count = max(1, min(MAX_CHUNKS, (last - first) * d // CHUNK_ENTRIES))
+    longest, ranges = reference.longest_range(d), reference.row_ranges(X, blocks)
+    buffer = np.empty((min(longest, sum(stop - start for start, stop in ranges)), d + 1))
+    for group in _groups(ranges, longest):
+        # (first row, row after the last, row of the buffer) for each piece
+        pieces = [(lo, hi, at) for (a, b), at in group for lo, hi, at in _cut(a, b, at, max(64, CHUNK_ENTRIES // d))]
+        many = -(-len(pieces) // MAX_CHUNKS)
 
-        def fill(k, first=first, length=last - first, count=count):
-            lo, hi = first + length * k // count, first + length * (k + 1) // count
-            chunks.fill_chunk(storage, h, sign, mean, inverse, lo, hi, first, buffer)
+        def fill(k, pieces=pieces, many=many):
+            for lo, hi, at in pieces[k * many : (k + 1) * many]:
+                chunks.fill_chunk(storage, h, sign, mean, inverse, lo, hi, lo - at, buffer)
 
-        run(fill, count)
-        A = buffer[: last - first]
+        run(fill, -(-len(pieces) // many))
+        A = buffer[: group[-1][1] + group[-1][0][1] - group[-1][0][0]]
         G += A.T @ A
     return sign * G[:d, :d], sign * G[:d, d]
+
+
+def _groups(ranges, longest):
+    """Yield lists of ((start, stop), row of the buffer), at most `longest` rows in each (or one range)."""
+    group, at = [], 0
+    for start, stop in ranges:
+        if group and at + stop - start > longest:
+            yield group
+            group, at = [], 0
+        group.append(((start, stop), at))
+        at += stop - start
+    yield group
+
+
+def _cut(start, stop, at, rows):
+    """Return (start, stop, at) for pieces of at most `rows` rows."""
+    return [(k, min(k + rows, stop), at + k - start) for k in range(start, stop, rows)]
 
 
 def logistic_rows(y, z, s):

@@ -172,9 +172,14 @@ def gram(X, h, mean, scale, blocks=None):
     return sign * G, sign * g
 
 
+def longest_range(d):
+    """Return the rows of 4 MB, long enough for a matrix product at full speed."""
+    return max(64, 8 * BLOCK_BYTES // max(1, 8 * d))
+
+
 def row_ranges(X, blocks):
-    """Return `blocks`, cut to blocks of 4 MB (long enough for a matrix product at full speed)."""
-    longest = max(64, 8 * BLOCK_BYTES // max(1, 8 * X.shape[1]))
+    """Return `blocks`, cut to `longest_range` rows."""
+    longest = longest_range(X.shape[1])
     ranges = [(0, X.shape[0])] if blocks is None else blocks
     return [(k, min(k + longest, stop)) for start, stop in ranges for k in range(start, stop, longest)]
 

@@ -47,7 +47,8 @@ class LinearModel:
     counts : Counts
         Passes over X.
     raw_moments : tuple of Array, or None
-        Mean, spread and reach of the columns of X, as `kernels.reference.moments` returns them, where known.
+        Mean, spread and reach of the columns of X, as `kernels.reference.moments` returns them, where known; with a
+        basis from a sample twice the spread there and 1e100.
     """
 
     raw_moments: tuple[Array, Array, Array] | None = None
@@ -75,7 +76,13 @@ class LinearModel:
 
     @classmethod
     def standardised(
-        cls, X: Array, weights: Array, strength: Array | float = 0.0, n_outputs: int = 1, fit_intercept: bool = True
+        cls,
+        X: Array,
+        weights: Array,
+        strength: Array | float = 0.0,
+        n_outputs: int = 1,
+        fit_intercept: bool = True,
+        rows: Array | None = None,
     ) -> LinearModel:
         """Return the model whose basis makes the curvature's diagonal about one.
 
@@ -92,10 +99,19 @@ class LinearModel:
             Ridge in the units of the user's coefficients.
         n_outputs, fit_intercept
             As for the class.
+        rows : array of shape (m, d), optional
+            Some rows of X, spread over it. Where they show nothing odd, their mean and deviation save a pass over X:
+            the basis is equivalent for any centre and scale.
         """
-        mean, spread, reach = raw = cls._moments(X, weights, bool(fit_intercept))
-        if not hasattr(X, "indptr"):
-            mean, spread = without_outliers(X, weights, mean, spread, reach, bool(fit_intercept))
+        found = None if rows is None else moments_of_sample(rows, bool(fit_intercept))
+        if found is None:
+            mean, spread, reach = raw = cls._moments(X, weights, bool(fit_intercept))
+            if not hasattr(X, "indptr"):
+                mean, spread = without_outliers(X, weights, mean, spread, reach, bool(fit_intercept))
+        else:
+            # Bounds for those who need them: twice the estimated deviation, and a reach that nothing exceeds.
+            mean, spread = found
+            raw = (mean, 2.0 * spread, 1e100 + 0.0 * spread)
         scale = widened(spread, strength)
         model = cls(X, n_outputs, fit_intercept, mean if fit_intercept else None, scale, (spread / scale) ** 2)
         model.raw_moments = raw
@@ -394,6 +410,18 @@ def without_outliers(X: Any, weights: Any, mean: Any, spread: Any, reach: Any, c
         if 1e-30 * float(spread[j]) < deviation < 1e-3 * float(spread[j]):
             mean[j], spread[j] = middle, deviation
     return mean, spread
+
+
+def moments_of_sample(rows: Any, centre: bool) -> tuple[Any, Any] | None:
+    """Return mean and deviation of the columns of a sample of rows, None where they might say little about the others.
+
+    That is where a column is constant, or one row holds more than a twentieth of its variance (an indicator that is
+    true in fewer than twenty rows, an outlier); or where an entry is not finite.
+    """
+    m = rows.shape[0]
+    mean, spread, reach = kernels_for(rows).moments(rows, np.array([1.0 / m]), centre)
+    ordinary = (spread > 0.0) & (reach * reach <= 0.05 * m * spread * spread)
+    return (mean, spread) if bool(ordinary.all()) else None
 
 
 def sample_blocks(n: int, fraction: float, seed: int = 0) -> list[tuple[int, int]] | None:

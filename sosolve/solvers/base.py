@@ -240,7 +240,22 @@ class Solver:
                 "received a result without its point and state (a pickled one has none); expected one from minimize "
                 "in this process: start again with minimize(objective, result.theta)"
             )
-        return _Run(self, objective, callback)(result.point, result.state)
+        return self.go_on(objective, result.point, result.state, callback)
+
+    def go_on(self, objective: Objective, point: Point, state: object, callback: Callback | None = None) -> Result:
+        """Return the minimiser of an objective, begun at a point in a state that is known already.
+
+        Parameters
+        ----------
+        objective : Objective
+        point : Point
+            Of the objective.
+        state : object
+            In place of what `start` would make.
+        callback : callable, optional
+            See `minimize`.
+        """
+        return _Run(self, objective, callback)(point, state)
 
 
 class _Run:

@@ -47,6 +47,12 @@ def line_search_step(point: Point, state: object, d: Array, slope: float, **reco
     )
 
 
+#: Products with the curvature before quotients are trusted, and by what factor they are distrusted then.
+SURE_PRODUCTS, SURE_FACTOR = 2, 10.0
+#: Products in the previous step up to which one more is cheaper than a step to confirm convergence.
+CHEAP = 5
+
+
 @dataclass(frozen=True, slots=True)
 class CGState:
     """What Newton-CG and the trust region carry from one iteration to the next.
@@ -69,6 +75,10 @@ class CGState:
         Trust-region radius; inf for a line search.
     contradicted : bool
         Whether a trial step from this point was rejected although its predicted decrease was above rounding.
+    flattest : float
+        Smallest d'Hd / d'Md met since M was built, and
+    products : int
+        how many.
     """
 
     kind: str
@@ -79,6 +89,8 @@ class CGState:
     grad_size: float = math.nan
     radius: float = math.inf
     contradicted: bool = False
+    flattest: float = 1.0
+    products: int = 0
 
 
 @dataclass(kw_only=True)
@@ -142,7 +154,7 @@ class InexactNewton(Solver):
         """Return the state with the preconditioner of its kind built at this point."""
         size = point.theta.shape[0]
         precond = make_preconditioner(state.kind, point.curvature, self.sample_rows, size, self.dense_size)
-        return replace(state, precond=precond, home=point.theta)
+        return replace(state, precond=precond, home=point.theta, flattest=1.0, products=0)
 
     def refreshed(self, point: Point, state: CGState) -> CGState:
         """Return the state with a preconditioner that fits this point.
@@ -175,7 +187,12 @@ class InexactNewton(Solver):
             rtol = max(rtol, previous)
         target = math.sqrt(2.0 * self.level(point))
         enough = 0.3 * target / size if size > 0.0 else self.rtol_max
-        return size, min(self.rtol_max, max(rtol, enough, 1e-10))
+        # size^2: about what the quadratic model leaves, however well it is solved
+        if state.cg <= CHEAP and rtol < 10.0 * enough and size * size < 0.3 * target:
+            rtol = 0.5 * enough  # a product more ends the fit without those that would confirm it
+        else:
+            rtol = max(rtol, enough)
+        return size, min(self.rtol_max, max(rtol, 1e-10))
 
 
 @dataclass(kw_only=True)
@@ -210,8 +227,29 @@ class NewtonCG(InexactNewton):
         )
         if self.converged(point, -0.5 * solved.slope):
             return Step(point, state, False, Status.CONVERGED, **record)
-        state = replace(state, cg=solved.iterations, grad_size=size, rtol=rtol)
-        return line_search_step(point, state, solved.step, solved.slope, **record)
+        state = replace(
+            state,
+            cg=solved.iterations,
+            grad_size=size,
+            rtol=rtol,
+            flattest=min(state.flattest, solved.flattest),
+            products=state.products + solved.iterations,
+        )
+        step = line_search_step(point, state, solved.step, solved.slope, **record)
+        if step.accepted and step.record["step_size"] == 1.0 and self._surely_converged(step.point, state):
+            step.status = Status.CONVERGED
+        return step
+
+    def _surely_converged(self, point: Point, state: CGState) -> bool:
+        """Return whether M^-1 bounds the decrement well within the tolerance, so that no products need confirm it.
+
+        g' H^-1 g <= g' M^-1 g / lambda for the smallest eigenvalue lambda of M^-1 H, of which the quotients that
+        conjugate gradients have met are an estimate from above: hence a tenth of the tolerance, and a few products.
+        """
+        if state.precond is None or state.products < SURE_PRODUCTS:
+            return False
+        bound = dot(point.grad, state.precond(point.grad)) / state.flattest
+        return self.converged(point, SURE_FACTOR * 0.5 * bound)
 
 
 @dataclass(frozen=True, slots=True)

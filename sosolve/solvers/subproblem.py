@@ -34,6 +34,8 @@ class Subproblem:
     iterations : int
         Products with H.
     stop : InnerStop
+    flattest : float
+        Smallest d'Hd / d'Md of the search directions, inf without any.
     """
 
     step: Array
@@ -42,6 +44,7 @@ class Subproblem:
     norm: float
     iterations: int
     stop: InnerStop
+    flattest: float = math.inf
 
 
 def steihaug(
@@ -100,12 +103,12 @@ def steihaug(
         return Subproblem(s, 0.0, 0.0, 0.0, 0, InnerStop.RESIDUAL)
     d = -y
     ss, sd, dd = 0.0, 0.0, ry  # s'Ms, s'Md, d'Md
-    predicted, steepest, stop, k = 0.0, 0.0, InnerStop.CAP, 0
+    predicted, steepest, flattest, stop, k = 0.0, 0.0, math.inf, InnerStop.CAP, 0
     while k < max_iter:
         Hd = mv(d)
         k += 1
         curvature, r, y, ry_next = _full_step(d, Hd, r, ry, precond)
-        steepest = max(steepest, curvature / dd)
+        steepest, flattest = max(steepest, curvature / dd), min(flattest, curvature / dd)
         if curvature <= FLAT * steepest * dd:
             t = _to_boundary(ss, sd, dd, radius) if math.isfinite(radius) else float(k == 1)
             stop = InnerStop.NEGATIVE_CURVATURE
@@ -125,7 +128,7 @@ def steihaug(
         beta = ry_next / ry
         d = beta * d - y
         sd, dd, ry = beta * (sd + t * dd), ry_next + beta * beta * dd, ry_next
-    return Subproblem(s, dot(g, s), predicted, math.sqrt(max(ss, 0.0)), k, stop)
+    return Subproblem(s, dot(g, s), predicted, math.sqrt(max(ss, 0.0)), k, stop, flattest)
 
 
 def _full_step(

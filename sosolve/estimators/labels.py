@@ -1,0 +1,62 @@
+"""From labels to classes and codes, without sorting labels that are whole numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+from array_api_compat import array_namespace, is_numpy_array
+from sklearn.utils.multiclass import check_classification_targets
+
+from ..protocols import Array
+
+#: Largest range of whole numbers that is counted instead of sorted.
+COUNTED = 65_536
+#: Labels from which floats are looked at as whole numbers first: scikit-learn's check sorts them.
+MANY = 10_000
+
+
+def classes_and_codes(y: Array) -> tuple[Array, Array]:
+    """Return the sorted classes and the index of each label among them, in the namespace and on the device of y.
+
+    Parameters
+    ----------
+    y : array of shape (n,)
+        Codes 0 .. K - 1 of the platform's index type come back as they are, without a copy.
+
+    Returns
+    -------
+    Array of shape (K,)
+    Array of shape (n,)
+
+    Raises
+    ------
+    ValueError
+        If the labels are no classes, continuous numbers for instance.
+    """
+    if not is_numpy_array(y):
+        check_classification_targets(y)
+        return tuple(array_namespace(y).unique_inverse(y))
+    if y.dtype.kind in "biu":  # whole numbers and booleans are always classes
+        return _of_whole_numbers(y)
+    if y.dtype.kind == "f" and len(y) >= MANY and np.abs(y).max() < 2**31:  # NaN is not below
+        whole = y.astype(np.int64)
+        if np.array_equal(whole, y):
+            classes, codes = _of_whole_numbers(whole)
+            return classes.astype(y.dtype), codes
+    check_classification_targets(y)
+    return np.unique(y, return_inverse=True)
+
+
+def _of_whole_numbers(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return `classes_and_codes` of integers or booleans."""
+    low, high = y.min(), y.max()
+    span = int(high) - int(low)
+    if span >= COUNTED or len(y) <= span or abs(int(low)) >= 2**62:
+        classes = np.unique(y)
+        return classes, np.searchsorted(classes, y)
+    if span == 1:
+        return np.array([low, high]), y if int(low) == 0 and y.dtype == np.intp else (y == high).astype(np.intp)
+    offsets = y.astype(np.intp, copy=False)
+    offsets = offsets - int(low) if int(low) else offsets
+    present = np.bincount(offsets, minlength=span + 1) > 0
+    classes = (np.flatnonzero(present) + int(low)).astype(y.dtype)
+    return classes, offsets if present.all() else (np.cumsum(present) - 1)[offsets]

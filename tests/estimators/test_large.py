@@ -1,0 +1,92 @@
+"""What large data are spared: the pass for the basis, the check of NaN, the confirmation; and that nothing is lost."""
+
+import numpy as np
+import pytest
+
+from sosolve import LogisticRegression, NewtonCG
+from sosolve.estimators import base
+from sosolve.estimators.problem import SAMPLE_LEAST, Problem
+from sosolve.objectives.models import LinearModel, moments_of_sample
+from sosolve.solvers.newton import SURE_PRODUCTS
+
+N, D = 60_000, 40
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((N, D)) * 10.0 ** np.linspace(-2, 2, D) + 3.0
+    z = (X - 3.0) @ (rng.standard_normal(D) / 10.0 ** np.linspace(-2, 2, D)) / 3.0
+    return X, (rng.random(N) < 1.0 / (1.0 + np.exp(-z))).astype(int)
+
+
+def test_an_ordinary_sample_gives_the_basis(data):
+    """The centre and scale come from `SAMPLE_LEAST` rows, and no pass is spent on them."""
+    X, y = data
+    problem = Problem(LogisticRegression(), X, y, None, 1.0)
+    exact = LinearModel.standardised(X, problem.weights, problem.alpha)
+    assert problem._drawn[0].shape[0] >= SAMPLE_LEAST
+    assert not np.array_equal(problem.model.scale, exact.scale)
+    np.testing.assert_allclose(problem.model.scale, exact.scale, rtol=0.1)
+
+
+@pytest.mark.parametrize("odd", ["constant", "rare", "outlier", "nan"])
+def test_an_odd_sample_does_not(odd):
+    rows = np.random.default_rng(0).standard_normal((5000, 3))
+    assert moments_of_sample(rows, True) is not None
+    if odd == "constant":
+        rows[:, 1] = 2.0
+    if odd == "rare":
+        rows[:, 1] = np.arange(5000) < 5
+    if odd == "outlier":
+        rows[7, 1] = 1e6
+    if odd == "nan":
+        rows[7, 1] = np.nan
+    assert moments_of_sample(rows, True) is None
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_non_finite_entries_outside_the_sample_are_found(data, bad):
+    X, y = data
+    X = X.copy()
+    row = np.setdiff1d(np.arange(N), Problem(LogisticRegression(), X, y, None, 1.0)._drawn[0])[0]
+    X[row, 3] = bad
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
+        LogisticRegression().fit(X, y)
+
+
+def test_entries_too_far_for_the_basis_of_a_sample(data):
+    """Finite entries that overflow in that basis: the fit begins again with the moments of all rows."""
+    X, y = data
+    X = X.copy()
+    row = np.setdiff1d(np.arange(N), Problem(LogisticRegression(), X, y, None, 1.0)._drawn[0])[0]
+    X[row, 3] = 1.7e308
+    model = LogisticRegression().fit(X, y)
+    assert model.result_.converged
+    assert np.isfinite(model.coef_).all()
+
+
+def test_the_factor_of_the_sample_is_the_preconditioner(data, monkeypatch):
+    """A fit of large data: few passes, no product to confirm, the optimum of a tight fit from elsewhere."""
+    X, y = data
+    states = []
+    monkeypatch.setattr(base, "first_state", lambda *a: states.append(first_state(*a)) or states[-1])
+    model = LogisticRegression(tol=3e-4).fit(X, y)
+    assert states[0].kind == "cholesky"
+    assert model.history_[-1].accepted
+    assert model.result_.counts.n_passes <= 8
+    tight = LogisticRegression(solver="newton-cg", tol=1e-7).fit(X, y)
+    assert 0.0 <= model.result_.value - tight.result_.value < 1e-8 * tight.result_.value
+
+
+def test_too_few_products_prove_nothing(data):
+    X, y = data
+    problem = Problem(LogisticRegression(), X, y, None, 1.0)
+    solver = NewtonCG(tol=1e3, preconditioner="cholesky")
+    point = problem.objective.at(problem.start(LogisticRegression()))
+    state = solver.start(point)
+    assert not solver._surely_converged(point, state)
+    assert solver._surely_converged(point, base.dataclasses.replace(state, products=SURE_PRODUCTS))
+
+
+first_state = base.first_state
