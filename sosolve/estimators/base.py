@@ -49,6 +49,9 @@ ADVICE = {
     "max_iter": "Choose a whole number of iterations.",
 }
 
+#: How a fit ends whose basis does not suit the data.
+LOST = (Status.NONFINITE, Status.LINE_SEARCH_FAILED, Status.STALLED, Status.NOT_POSITIVE_DEFINITE)
+
 
 class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
     """Base of the linear classifiers: everything but the constructor and the shape of the coefficients."""
@@ -72,7 +75,7 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
             problem = Problem(self, X, y, sample_weight, C)
             watcher = LoopWatcher(self, problem)
             solver, result = self._solve(problem, watcher)
-            if result.status is Status.NONFINITE and problem.unseen:
+            if result.status in LOST and problem.unseen:
                 problem.check_finite()  # raises for NaN and inf; else entries too far out for the basis of a sample
                 problem = watcher.problem = Problem(self, X, y, sample_weight, C, careful=True)
                 solver, result = self._solve(problem, watcher)

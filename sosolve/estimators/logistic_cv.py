@@ -244,7 +244,7 @@ class LogisticRegressionCV(LogisticRegression):
                 "available: set l1_ratios=(0,), or use sklearn.linear_model.LogisticRegressionCV(solver='saga') for L1"
             )
         with restored_on_error(self):
-            problem = Problem(self, X, y, sample_weight, Cs.max())
+            problem = Problem(self, X, y, sample_weight, Cs.max(), careful=True)
             if isinstance(self.class_weight, dict) and not set(self.class_weight) <= set(problem.classes):
                 raise ValueError(
                     f"The given class_weight dict must have the class labels as keys; received the keys "

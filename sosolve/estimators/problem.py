@@ -79,7 +79,7 @@ class Problem:
         self.outputs = estimator._outputs(to_host(self.classes))
         loss = self.outputs.loss
         make = ThinModel if pays(X, self.alpha) else (CopiedModel if suits(X) else LinearModel).standardised
-        self.unseen = found_later  # whether there may be NaN or inf in X
+        self.unseen = found_later  # whether there may be NaN, inf or far outliers in X
         self.inverse: Callable[[Array], Array] | None = None  # of the curvature, from a start on a sample
         self.share = start_share(*X.shape, loss.n_outputs) if not scipy.sparse.issparse(X) else 0.0
         rows = self._drawn if found_later else None
