@@ -17,7 +17,7 @@ from sklearn.utils.validation import validate_data
 
 from .._compat import check_sample_weight, count, get_namespace_and_device, move_to, to_host
 from ..objectives import L2, DataTerm, LinearModel, Sum
-from ..objectives.models import sample_blocks
+from ..objectives.models import moments_of_sample, sample_blocks
 from ..objectives.small import CopiedModel, suits
 from ..objectives.thin import ThinModel, pays
 from ..protocols import Array, Point
@@ -81,10 +81,13 @@ class Problem:
         make = ThinModel if pays(X, self.alpha) else (CopiedModel if suits(X) else LinearModel).standardised
         self.unseen = found_later  # whether there may be NaN, inf or far outliers in X
         self.inverse: Callable[[Array], Array] | None = None  # of the curvature, from a start on a sample
-        self.share = start_share(*X.shape, loss.n_outputs) if not scipy.sparse.issparse(X) else 0.0
-        rows = self._drawn if found_later else None
-        arguments = (X, self.weights, self.alpha, loss.n_outputs, bool(estimator.fit_intercept))
-        self.model = make(*arguments) if rows is None else make(*arguments, rows=rows[1])
+        self.share = 0.0 if careful or scipy.sparse.issparse(X) else start_share(*X.shape, loss.n_outputs)
+        drawn, intercept = self._drawn if found_later else None, bool(estimator.fit_intercept)
+        moments = None if drawn is None else moments_of_sample(drawn[1], intercept)
+        #: Whether the rows of the sample are like all rows as far as they tell: then its factor preconditions them all.
+        self.ordinary = moments is not None
+        arguments = (X, self.weights, self.alpha, loss.n_outputs, intercept)
+        self.model = make(*arguments, moments=moments) if self.ordinary else make(*arguments)
         if found_later and not (np.isfinite(self.model.mean).all() and np.isfinite(self.model.variance).all()):
             assert_all_finite(X, estimator_name=self.name, input_name="X")
         self._state()

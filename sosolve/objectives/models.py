@@ -82,7 +82,7 @@ class LinearModel:
         strength: Array | float = 0.0,
         n_outputs: int = 1,
         fit_intercept: bool = True,
-        rows: Array | None = None,
+        moments: tuple[Array, Array] | None = None,
     ) -> LinearModel:
         """Return the model whose basis makes the curvature's diagonal about one.
 
@@ -99,19 +99,18 @@ class LinearModel:
             Ridge in the units of the user's coefficients.
         n_outputs, fit_intercept
             As for the class.
-        rows : array of shape (m, d), optional
-            Some rows of X, spread over it. Where they show nothing odd, their mean and deviation save a pass over X:
-            the basis is equivalent for any centre and scale.
+        moments : tuple of Array, shapes (d,), optional
+            Mean and deviation of the columns, as `moments_of_sample` estimates them: they save a pass over X, and the
+            basis is equivalent for any centre and scale.
         """
-        found = None if rows is None else moments_of_sample(rows, bool(fit_intercept))
-        if found is None:
+        if moments is None:
             mean, spread, reach = raw = cls._moments(X, weights, bool(fit_intercept))
             if not hasattr(X, "indptr"):
                 mean, spread = without_outliers(X, weights, mean, spread, reach, bool(fit_intercept))
         else:
             # Bounds for those who need them: twice the estimated deviation, and a reach that nothing exceeds.
-            mean, spread = found
-            raw = (mean, 2.0 * spread, 1e100 + 0.0 * spread)
+            mean, spread = moments
+            raw = (mean, 2.0 * spread, 0.0 * spread + 1e100)
         scale = widened(spread, strength)
         model = cls(X, n_outputs, fit_intercept, mean if fit_intercept else None, scale, (spread / scale) ** 2)
         model.raw_moments = raw
