@@ -302,6 +302,7 @@ class LinearModel:
         if rows > 0.0:
             s = xp.broadcast_to(weights, (self.n_rows,))
             sample = sample_blocks(self.n_rows, rows)
+            self.counts.n_passes += sample is None
             G, _ = self.kernels.gram(self.X, s, self.mean, self.scale, sample)
             if sample is not None:
                 G = G / max(sum(float(xp.sum(s[a:b])) for a, b in sample), 1e-300)

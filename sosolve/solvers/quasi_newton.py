@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from array_api_compat import array_namespace, device
 
@@ -13,52 +13,123 @@ from ..linalg import dot, norm
 from ..protocols import Array, Point
 from .base import Solver, Step
 from .line_search import ROUNDING, strong_wolfe
-from .precondition import Jacobi
+from .precondition import Jacobi, Preconditioner, make_preconditioner
 from .subproblem import steihaug
 
 #: Pairs with s'y below this fraction of |s||y| carry no curvature and are skipped.
 SAFE_CURVATURE = 1e-10
 
 
+class QuasiState(NamedTuple):
+    """What the quasi-Newton solvers carry from one iteration to the next.
+
+    Attributes
+    ----------
+    memory : object
+        What was learnt from the pairs; None for nothing.
+    try_below : float
+        Half the squared decrement from which the next confirmation is tried.
+    precond : callable or None
+        v -> M^-1 v, the inverse Hessian before any pair.
+    age : int
+        Iterations since it was built.
+    """
+
+    memory: Any = None
+    try_below: float = math.inf
+    precond: Preconditioner | None = None
+    age: int = 0
+
+
 @dataclass(kw_only=True)
 class QuasiNewton(Solver):
     """The iteration that BFGS and L-BFGS share: direction, strong Wolfe search, safeguarded update.
+
+    Where the objective offers a rough inverse of its curvature, that is the inverse Hessian before any pair: the one
+    that costs no pass over the data at first, and a better one from a sample of the rows after each `refresh`
+    iterations, for most fits end before.
 
     Parameters
     ----------
     confirm_cg : int, default=20
         Most CG iterations spent on confirming the decrement before the fit ends, >= 0; where the objective has no
         curvature the solver's own estimate decides.
+    preconditioner : {"auto", "none"}, default="auto"
+        "none" begins with a multiple of the identity.
+    refresh : int, default=10
+        Iterations, >= 1, after which the preconditioner is built anew.
+    sample_rows : float, default=0.05
+        Fraction of the data rows for it, in (0, 1].
+    dense_size : int, default=512
+        Most parameters for which it may be a factorised p x p matrix, >= 0.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("grad",)
     confirm_cg: int = 20
-    _ranges: ClassVar[tuple[tuple[str, float, float], ...]] = (("confirm_cg", 0, math.inf),)
+    preconditioner: str = "auto"
+    refresh: int = 10
+    sample_rows: float = 0.05
+    dense_size: int = 512
+    _ranges: ClassVar[tuple[tuple[str, float, float], ...]] = (
+        ("confirm_cg", 0, math.inf),
+        ("refresh", 1, math.inf),
+        ("sample_rows", 1e-6, 1.0),
+        ("dense_size", 0, math.inf),
+    )
 
-    def direction(self, g: Array, memory: Any) -> Array:
+    def check_settings(self) -> None:
+        """Check the ranges and the name of the preconditioner.
+
+        Raises
+        ------
+        ValueError
+            If one is outside its range.
+        """
+        super().check_settings()
+        if self.preconditioner not in ("auto", "none"):
+            raise ValueError(
+                f"received preconditioner={self.preconditioner!r} for {type(self).__name__}; expected 'auto' or "
+                "'none': choose one"
+            )
+
+    def direction(self, g: Array, memory: Any, precond: Preconditioner | None = None) -> Array:
         """Return -B g for the present inverse Hessian B."""
-        raise NotImplementedError(f"{type(self).__name__} has no direction: define direction(g, memory)")
+        raise NotImplementedError(f"{type(self).__name__} has no direction: define direction(g, memory, precond)")
 
-    def update(self, memory: Any, s: Array, y: Array, sy: float) -> Any:
+    def update(self, memory: Any, s: Array, y: Array, sy: float, precond: Preconditioner | None = None) -> Any:
         """Return the memory after the pair s (step), y (change of the gradient), sy = s'y > 0."""
-        raise NotImplementedError(f"{type(self).__name__} has no update: define update(memory, s, y, sy)")
+        raise NotImplementedError(f"{type(self).__name__} has no update: define update(memory, s, y, sy, precond)")
 
-    def start(self, point: Point) -> tuple[Any, float]:
-        """Return an empty memory, and the level of decrement from which to confirm."""
-        return None, math.inf
+    def start(self, point: Point) -> QuasiState:
+        """Return an empty memory, and the preconditioner that costs no pass."""
+        return QuasiState(precond=self._built("rough", point))
 
-    def step(self, point: Point, state: tuple[Any, float]) -> Step:
+    def _built(self, kind: str, point: Point) -> Preconditioner | None:
+        """Return a preconditioner where the objective offers a rough inverse, else None."""
+        make = getattr(getattr(point, "curvature", None), "rough_inverse", None)
+        if self.preconditioner == "none" or make is None or (kind == "rough" and make() is None):
+            return None
+        return make_preconditioner(kind, point.curvature, self.sample_rows, point.theta.shape[0], self.dense_size)
+
+    def _refreshed(self, point: Point, state: QuasiState) -> QuasiState:
+        """Return the state with a preconditioner that fits this point, where the time for it has come."""
+        if state.precond is None or state.age < self.refresh:
+            return state._replace(age=state.age + 1)
+        return state._replace(precond=self._built("strong", point), age=1)
+
+    def step(self, point: Point, state: QuasiState) -> Step:
         """Return the outcome of one iteration."""
-        memory, try_below = state
+        state = self._refreshed(point, state)
+        memory, try_below, precond, _ = state
         g = point.grad
-        d = self.direction(g, memory)
+        d = self.direction(g, memory, precond)
         slope = dot(g, d)
         if not slope < 0.0:
             memory, d = None, -g
             slope = -dot(g, g)
         estimate = -0.5 * slope
         record: dict[str, Any] = dict(predicted=estimate, decrement=math.sqrt(2.0 * estimate))
-        known = memory is not None or slope == 0.0
+        known = memory is not None or precond is not None or slope == 0.0
         if known and estimate <= try_below and self.converged(point, estimate):
             estimate, record["inner_iterations"], record["inner_stop"] = self.confirm(point, estimate)
             record["decrement"] = math.sqrt(2.0 * estimate)
@@ -66,20 +137,20 @@ class QuasiNewton(Solver):
                 return Step(point, state, False, Status.CONVERGED, **record)
             try_below = 0.1 * record["predicted"]
         # Without curvature information the first trial has length 1 at most.
-        t0 = 1.0 if memory is not None else min(1.0, 1.0 / norm(g))
+        t0 = 1.0 if memory is not None or precond is not None else min(1.0, 1.0 / norm(g))
         found = strong_wolfe(point.along(d), point, d, slope, t0=t0)
         if found.point is None:
-            if memory is not None:  # once more from steepest descent before giving up
-                return Step(point, (None, try_below), False, **record)
+            if memory is not None or precond is not None:  # once more from steepest descent before giving up
+                return Step(point, QuasiState(try_below=try_below), False, **record)
             floor = ROUNDING * abs(point.value)
             status = Status.STALLED if abs(slope) <= floor else Status.LINE_SEARCH_FAILED
             return Step(point, state, False, status, **record)
         s, y = found.step_size * d, found.point.grad - g
         sy = dot(s, y)
         if sy > SAFE_CURVATURE * norm(s) * norm(y):
-            memory = self.update(memory, s, y, sy)
+            memory = self.update(memory, s, y, sy, precond)
         record.update(step_size=found.step_size, step_norm=norm(s), actual=found.actual)
-        return Step(found.point, (memory, try_below), True, **record)
+        return Step(found.point, state._replace(memory=memory, try_below=try_below), True, **record)
 
     def confirm(self, point: Point, estimate: float) -> tuple[float, int, Any]:
         """Return half the squared decrement by CG on the curvature, the CG iterations and why they ended.
@@ -107,13 +178,26 @@ class BFGS(QuasiNewton):
 
     name: ClassVar[str] = "bfgs"
 
-    def direction(self, g: Array, memory: Array | None) -> Array:
-        """Return -B g."""
-        return -g if memory is None else -(memory @ g)
+    def _refreshed(self, point: Point, state: QuasiState) -> QuasiState:
+        """Return the state that starts from a new preconditioner, where the time for it has come."""
+        found = super()._refreshed(point, state)
+        return found if found.precond is state.precond else found._replace(memory=None)
 
-    def update(self, memory: Array | None, s: Array, y: Array, sy: float) -> Array:
+    def direction(self, g: Array, memory: Array | None, precond: Preconditioner | None = None) -> Array:
+        """Return -B g."""
+        if memory is None:
+            return -precond(g) if precond else -g
+        return -(memory @ g)
+
+    def update(
+        self, memory: Array | None, s: Array, y: Array, sy: float, precond: Preconditioner | None = None
+    ) -> Array:
         """Return the updated inverse Hessian, shape (p, p)."""
         xp = array_namespace(s)
+        if memory is None and precond is not None:
+            eye = xp.eye(s.shape[0], dtype=s.dtype, device=device(s))
+            B = xp.stack([precond(eye[k, :]) for k in range(s.shape[0])])
+            memory = 0.5 * (B + xp.matrix_transpose(B))
         if memory is None:
             memory = (sy / dot(y, y)) * xp.eye(s.shape[0], dtype=s.dtype, device=device(s))
         B = memory
@@ -142,21 +226,26 @@ class LBFGS(QuasiNewton):
     memory: int = 20
     _ranges: ClassVar[tuple[tuple[str, float, float], ...]] = (*QuasiNewton._ranges, ("memory", 1, math.inf))
 
-    def direction(self, g: Array, memory: tuple[tuple[Array, Array, float], ...] | None) -> Array:
+    def direction(
+        self, g: Array, memory: tuple[tuple[Array, Array, float], ...] | None, precond: Preconditioner | None = None
+    ) -> Array:
         """Return the two-loop product -B g."""
         if not memory:
-            return -g
+            return -precond(g) if precond else -g
         q, weights = g, []
         for s, y, sy in reversed(memory):
             weight = dot(s, q) / sy
             weights.append(weight)
             q = q - weight * y
         s, y, sy = memory[-1]
-        q = (sy / dot(y, y)) * q
+        My = precond(y) if precond else y
+        q = (sy / dot(y, My)) * (precond(q) if precond else q)
         for (s, y, sy), weight in zip(memory, reversed(weights), strict=True):
             q = q + (weight - dot(y, q) / sy) * s
         return -q
 
-    def update(self, memory: tuple | None, s: Array, y: Array, sy: float) -> tuple:
+    def update(
+        self, memory: tuple | None, s: Array, y: Array, sy: float, precond: Preconditioner | None = None
+    ) -> tuple:
         """Return the last `memory` pairs."""
         return (*(memory or ()), (s, y, sy))[-int(self.memory) :]
