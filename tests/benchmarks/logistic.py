@@ -1,40 +1,45 @@
-"""Time to a given relative gap: sosolve beside its peers, on twelve shapes, in one run.
+"""Time to a given relative gap: sosolve beside its peers, on twelve shapes and some hard ones.
 
-    python tests/benchmarks/logistic.py [--cases "tall;mid"] [--size 1.0] [--repeats 3] [--write]
+    python tests/benchmarks/logistic.py [--cases "tall;mid"] [--size 1.0] [--repeats 3] [--quick] [--write]
 
-Every solver is run along a ladder of its own tolerances; a run counts for a gap when the objective, recomputed here
-in double precision, is within it. Runs of different solvers are interleaved and the median is taken, so that only
-ratios within one run are read. With --write the table goes to doc/benchmarks/logistic.md.
+Every solver climbs a ladder of its own tolerances; a run counts for a gap when the objective, recomputed here in
+double precision, is within it. The runs of the solvers are interleaved, a median is taken of each, and only ratios
+within one run are read. What a call measures is kept in `build/benchmarks/logistic.json`, case by case, so that a
+long run may be split with --cases; --write makes the tables and the picture of all that is kept there, in
+doc/benchmarks. --quick takes a twentieth of the rows and one run each, --defaults the table of default settings.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
-import warnings
-from collections.abc import Callable
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression as SklearnLogisticRegression
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import describe
-from shapes import SHAPES
+from peers import absent, adapters, quiet, sosolve
+from profile_plot import draw_profile
+from shapes import EXTRA, SHAPES
 
-from sosolve import LogisticRegression
-
+ALL = {**SHAPES, **EXTRA}
 GAPS = (1e-3, 1e-5, 1e-7, 1e-9)
 #: Seconds after which a solver climbs no further on its ladder of tolerances.
 PATIENCE = 20.0
+#: Runs of one solver at most, seconds that short ones add up to, and a pause in which others' threads go to sleep.
+MOST_RUNS, SHORT, PAUSE = 15, 0.3, 0.03
+ROOT = Path(__file__).resolve().parents[2]
+KEPT = ROOT / "build" / "benchmarks" / "logistic.json"
 
 
 def objective(X, y, coef: np.ndarray, intercept: np.ndarray, C: float) -> float:
     """Return C sum loss + |W|^2 / 2 in float64."""
-    coef, total = coef.astype(np.float64), 0.0
+    coef, total = np.asarray(coef, dtype=np.float64), 0.0
     rows = 20_000 if coef.shape[0] == 1 else 5_000
     for start in range(0, X.shape[0], rows):
         block = X[start : start + rows]
@@ -49,59 +54,6 @@ def objective(X, y, coef: np.ndarray, intercept: np.ndarray, C: float) -> float:
     return C * float(total) + 0.5 * float(np.sum(coef**2))
 
 
-def _sklearn(solver: str) -> Callable:
-    def fit(X, y, C, tol):
-        return SklearnLogisticRegression(solver=solver, C=C, tol=tol, max_iter=3000).fit(X, y)
-
-    return fit
-
-
-def _sosolve(solver: str) -> Callable:
-    def fit(X, y, C, tol):
-        return LogisticRegression(solver=solver, C=C, tol=tol, max_iter=1000).fit(X, y)
-
-    return fit
-
-
-#: name -> (fit, tolerances from loose to tight, whether it may run on this shape)
-SKLEARN_TOLS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
-SOSOLVE_TOLS = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
-
-
-def _adapters(X, K: int) -> dict[str, tuple[Callable, tuple[float, ...]]]:
-    """Return the solvers that can run on data of this shape."""
-    d = X.shape[1]
-    found = {"sosolve": (_sosolve("auto"), SOSOLVE_TOLS)}
-    found["sklearn lbfgs"] = (_sklearn("lbfgs"), SKLEARN_TOLS)
-    found["sklearn newton-cg"] = (_sklearn("newton-cg"), SKLEARN_TOLS)
-    if K * d <= 3_000:
-        found["sklearn newton-cholesky"] = (_sklearn("newton-cholesky"), SKLEARN_TOLS)
-    return found
-
-
-def climb(fit: Callable, X, y, C: float, tols: tuple[float, ...], best: float, repeats: int) -> dict[float, tuple]:
-    """Return {gap: (median seconds, passes or nan)} with the loosest tolerance that reaches each gap."""
-    found: dict[float, tuple] = {}
-    for tol in tols:
-        times, started = [], time.perf_counter()
-        for _ in range(repeats):
-            clock = time.perf_counter()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                model = fit(X, y, C, tol)
-            times.append(time.perf_counter() - clock)
-            if time.perf_counter() - started > PATIENCE:
-                break
-        gap = objective(X, y, model.coef_, model.intercept_, C) / best - 1.0
-        passes = model.result_.counts.n_passes if hasattr(model, "result_") else float("nan")
-        for target in GAPS:
-            if gap <= target and target not in found:
-                found[target] = (float(np.median(times)), passes, gap)
-        if len(found) == len(GAPS) or time.perf_counter() - started > PATIENCE:
-            break
-    return found
-
-
 def bandwidth() -> float:
     """Return bytes per second of reading a large array (NumPy's matrix-vector product)."""
     A, v = np.ones((200_000, 100)), np.ones(100)
@@ -113,72 +65,158 @@ def bandwidth() -> float:
     return A.nbytes / min(times)
 
 
-def run_case(name: str, size: float, repeats: int) -> dict[str, dict[float, tuple]]:
-    """Return the times of every solver on one shape."""
-    shape = SHAPES[name]
+def stored(X) -> int:
+    """Return the bytes of X."""
+    return X.data.nbytes + X.indices.nbytes + X.indptr.nbytes if sp.issparse(X) else X.nbytes
+
+
+def climb(found: dict, X, y, C: float, best: float, repeats: int) -> dict[str, dict]:
+    """Return {solver: {gap: [median seconds, passes, gap reached, tolerance]}}, loosest tolerance for each gap.
+
+    The solvers climb together, one rung each in turn.
+    """
+    results: dict[str, dict] = {name: {} for name in found}
+    spent = dict.fromkeys(found, 0.0)
+    for rung in range(max(len(adapter.tols) for adapter in found.values())):
+        active = {
+            name: adapter
+            for name, adapter in found.items()
+            if rung < len(adapter.tols) and len(results[name]) < len(GAPS) and spent[name] < PATIENCE
+        }
+        times: dict[str, list[float]] = {name: [] for name in active}
+        last = {}
+        for again in range(MOST_RUNS):
+            for name, adapter in active.items():
+                if (again >= repeats and again * times[name][0] > SHORT) or (times[name] and spent[name] > PATIENCE):
+                    continue
+                time.sleep(PAUSE)
+                clock = time.perf_counter()
+                with quiet():
+                    last[name] = adapter.fit(X, y, C, adapter.tols[rung])
+                times[name].append(time.perf_counter() - clock)
+                spent[name] += times[name][-1]
+        for name, adapter in active.items():
+            coef, intercept, passes = last[name]
+            gap = objective(X, y, coef, intercept, C) / best - 1.0
+            for target in GAPS:
+                if gap <= target and f"{target:g}" not in results[name]:
+                    results[name][f"{target:g}"] = [float(np.median(times[name])), passes, gap, adapter.tols[rung]]
+    return results
+
+
+def run_case(name: str, size: float, repeats: int) -> dict:
+    """Return everything measured on one shape."""
+    shape = ALL[name]
     X, y = shape.make(size)
     y = np.unique(y, return_inverse=True)[1]
     K = len(np.unique(y))
     best = np.inf
     for solver in ("newton-cg", "lbfgs"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            tight = LogisticRegression(solver=solver, C=shape.C, tol=1e-6, max_iter=500).fit(X, y)
-        best = min(best, objective(X, y, tight.coef_.astype(np.float64), tight.intercept_, shape.C))
+        with quiet():
+            coef, intercept, _ = sosolve(solver).fit(X, y, shape.C, 1e-6)
+        best = min(best, objective(X, y, coef, intercept, shape.C))
     if X.dtype == np.float32:  # coefficients come back in single precision: compare in that precision
         best *= 1.0 + 1e-12
-    return {label: climb(fit, X, y, shape.C, tols, best, repeats) for label, (fit, tols) in _adapters(X, K).items()}
+    results = climb(adapters(X, K), X, y, shape.C, best, repeats)
+    tracemalloc.start()
+    with quiet():
+        sosolve().fit(X, y, shape.C, 1e-4)
+    memory = tracemalloc.get_traced_memory()[1] / stored(X)
+    tracemalloc.stop()
+    return {"size": size, "repeats": repeats, "bytes": stored(X), "memory": memory, "results": results}
 
 
-def report(results: dict[str, dict], gap: float, read: float, size: float) -> list[str]:
+def report(kept: dict, gap: float, names: dict) -> list[str]:
     """Return the lines of the table at one gap."""
     lines = [
-        "| case | sosolve, s | gap reached | passes | best peer, s | peer | ratio | target |",
-        "|---|---|---|---|---|---|---|---|",
+        "| case | sosolve, s | gap reached | passes | effective passes | best peer, s | peer | ratio | target |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    ratios = []
-    for name, found in results.items():
-        ours = found["sosolve"].get(gap)
-        peers = {k: v[gap][0] for k, v in found.items() if k != "sosolve" and gap in v}
-        peer = min(peers, key=peers.get) if peers else "none arrives"
+    ratios, key = [], f"{gap:g}"
+    for name, shape in names.items():
+        if name not in kept["cases"]:
+            continue
+        case = kept["cases"][name]
+        found = case["results"]
+        ours = found["sosolve"].get(key)
+        peers = {k: v[key][0] for k, v in found.items() if k != "sosolve" and key in v}
+        peer = min(peers, key=peers.__getitem__) if peers else "none arrives"
         ratio = peers[peer] / ours[0] if ours and peers else float("nan")
         ratios.append(ratio)
-        mine = f"{ours[0]:.4g} | {ours[2]:.1e} | {ours[1]:.0f}" if ours else "not reached | | "
+        effective = ours[0] * kept["bandwidth"] / case["bytes"] if ours else float("nan")
+        mine = f"{ours[0]:.4g} | {ours[2]:.1e} | {ours[1]:.0f} | {effective:.0f}" if ours else "not reached | | | "
         theirs = f"{peers[peer]:.4g}" if peers else ""
-        lines.append(f"| {name} | {mine} | {theirs} | {peer} | {ratio:.2f} | {SHAPES[name].target:g} |")
+        lines.append(f"| {name} | {mine} | {theirs} | {peer} | {ratio:.2f} | {shape.target:g} |")
     known = [r for r in ratios if r == r]
     if known:
-        lines.append(f"\nGeometric mean of the ratios at gap {gap:g}: {np.exp(np.mean(np.log(known))):.2f}")
+        lines.append(f"\nGeometric mean of the ratios at a gap of {gap:g}: {np.exp(np.mean(np.log(known))):.2f}")
     return lines
 
 
-def main() -> None:
-    """Run the benchmark and print (and write) its table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", default=";".join(SHAPES), help="names, separated by semicolons")
-    parser.add_argument("--size", type=float, default=1.0, help="fraction of the rows of each case")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--write", action="store_true", help="write doc/benchmarks/logistic.md")
-    options = parser.parse_args()
-    names = [name.strip() for name in options.cases.split(";")]
-    read = bandwidth()
-    results = {}
-    for name in names:
-        results[name] = run_case(name, options.size, options.repeats)
-        print(name, {k: {g: round(t[0], 4) for g, t in v.items()} for k, v in results[name].items()}, flush=True)
+def everybody(kept: dict, gap: float) -> list[str]:
+    """Return the lines of the table of all solvers at one gap, seconds."""
+    solvers = list(dict.fromkeys(name for case in kept["cases"].values() for name in case["results"]))
+    solvers = [name for name in solvers if name != "null model"]
+    lines = ["| case | " + " | ".join(solvers) + " |", "|---|" + "---|" * len(solvers)]
+    for name, case in kept["cases"].items():
+        cells = [case["results"].get(solver, {}).get(f"{gap:g}") for solver in solvers]
+        lines.append(f"| {name} | " + " | ".join(f"{c[0]:.4g}" if c else "" for c in cells) + " |")
+    return lines
+
+
+def write(kept: dict) -> str:
+    """Write the tables and the picture of all that is kept, and return the text."""
+    sizes = sorted({case["size"] for case in kept["cases"].values()})
+    missing = f" Not installed: {', '.join(kept['absent'])}." if kept["absent"] else ""
     text = [
         "# Logistic and softmax regression",
         "",
-        f"{describe()}; reads {read / 1e9:.0f} GB/s. Rows times {options.size:g}; median of {options.repeats} runs.",
-        "Peers: scikit-learn's lbfgs, newton-cg and newton-cholesky along their own tolerances. "
-        "Ratio: best peer / sosolve.",
+        f"{kept['machine']}; reads {kept['bandwidth'] / 1e9:.0f} GB/s. Rows times "
+        f"{', '.join(f'{size:g}' for size in sizes)}; medians of interleaved runs.{missing}",
+        "Ratio: best peer / sosolve. Effective passes: seconds times bandwidth over bytes of X. Empty cells of the "
+        "last tables: the solver did not get there within 20 s of tries.",
     ]
     for gap in GAPS:
-        text += ["", f"## Time to a relative gap of {gap:g}", "", *report(results, gap, read, options.size)]
-    print("\n".join(text))
+        text += ["", f"## Time to a relative gap of {gap:g}", "", *report(kept, gap, SHAPES)]
+    text += ["", "## Hard cases, to a relative gap of 1e-07", "", *report(kept, 1e-7, EXTRA)]
+    for gap in (1e-3, 1e-7):
+        text += ["", f"## Everybody, seconds to a relative gap of {gap:g}", "", *everybody(kept, gap)]
+    text += ["", "## Memory of a fit beyond X, as a fraction of X", "", "| case | peak |", "|---|---|"]
+    text += [f"| {name} | {case['memory']:.3f} |" for name, case in kept["cases"].items()]
+    folder = ROOT / "doc" / "benchmarks"
+    if draw_profile(kept, GAPS, folder / "profile.png"):
+        text += [
+            "",
+            "## Performance profile",
+            "",
+            "![Share of the cases solved within a factor of the best](profile.png)",
+        ]
+    (folder / "logistic.md").write_text("\n".join(text) + "\n")
+    return "\n".join(text)
+
+
+def main() -> None:
+    """Run the benchmark, keep what it measured, and print (and write) the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", default=";".join(ALL), help="names, separated by semicolons")
+    parser.add_argument("--size", type=float, default=1.0, help="fraction of the rows of each case")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="a twentieth of the rows, one run each, nothing kept")
+    parser.add_argument("--write", action="store_true", help="write doc/benchmarks/logistic.md from all that is kept")
+    options = parser.parse_args()
+    if options.quick:
+        options.size, options.repeats = min(options.size, 0.05), 1
+    kept = json.loads(KEPT.read_text()) if KEPT.exists() and not options.quick else {"cases": {}}
+    kept |= {"machine": describe(), "absent": absent(), "bandwidth": max(bandwidth(), kept.get("bandwidth", 0.0))}
+    for name in filter(None, (name.strip() for name in options.cases.split(";"))):
+        kept["cases"][name] = case = run_case(name, options.size, options.repeats)
+        print(name, {k: {g: round(t[0], 4) for g, t in v.items()} for k, v in case["results"].items()}, flush=True)
+        if not options.quick:
+            KEPT.parent.mkdir(parents=True, exist_ok=True)
+            KEPT.write_text(json.dumps(kept))
+    print("\n".join(report(kept, 1e-7, ALL)))
     if options.write:
-        target = Path(__file__).resolve().parents[2] / "doc" / "benchmarks" / "logistic.md"
-        target.write_text("\n".join(text) + "\n")
+        print(write(kept))
 
 
 if __name__ == "__main__":

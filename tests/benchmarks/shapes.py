@@ -25,7 +25,7 @@ def _labels(z: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.argmax(z + rng.gumbel(size=z.shape), axis=1)
 
 
-def _dense(n: int, d: int, K: int = 1, correlation: float = 0.3, dtype=np.float64, scales=None):
+def _dense(n: int, d: int, K: int = 1, correlation: float = 0.3, dtype=np.float64, scales=None, shift: float = 0.0):
     """Return a maker of dense Gaussian data with correlated columns."""
 
     def make(size: float):
@@ -38,7 +38,7 @@ def _dense(n: int, d: int, K: int = 1, correlation: float = 0.3, dtype=np.float6
             X[start:stop] = rng.standard_normal((stop - start, d)) @ mix
         w = 2.0 * rng.standard_normal((d, K)) / np.sqrt(d)
         z = X @ w.astype(dtype)
-        y = _labels((z[:, 0] if K == 1 else z).astype(np.float64), rng)
+        y = _labels((z[:, 0] if K == 1 else z).astype(np.float64) + shift, rng)
         if scales is not None:
             X *= np.asarray(scales, dtype=dtype)
         return X, y
@@ -66,13 +66,13 @@ def _text(n: int, d: int, per_row: int, K: int = 1):
     return make
 
 
-def _one_hot(n: int, d: int, per_row: int):
-    """Return a maker of one-hot rows: `per_row` groups of levels with skewed frequencies."""
+def _one_hot(n: int, d: int, per_row: int, decay: float = 1.0):
+    """Return a maker of one-hot rows: `per_row` groups of levels with frequencies like rank^-decay."""
 
     def make(size: float):
         rng = np.random.default_rng(0)
         rows, levels = max(200, int(n * size)), d // per_row
-        share = 1.0 / np.arange(1, levels + 1)
+        share = 1.0 / np.arange(1, levels + 1) ** decay
         cdf = np.cumsum(share / share.sum())
         codes = np.minimum(np.searchsorted(cdf, rng.random((rows, per_row))), levels - 1)
         columns = codes + levels * np.arange(per_row)
@@ -97,4 +97,14 @@ SHAPES = {
     "softmax dense": Shape(_dense(60_000, 100, K=10), 3.0),
     "softmax sparse": Shape(_text(10_000, 30_000, 80, K=20), 2.5),
     "small": Shape(_dense(569, 30), 1.0),
+}
+
+#: Cases beside the twelve: hard on somebody, and no target but to be first.
+EXTRA = {
+    "correlated": Shape(_dense(100_000, 100, correlation=3.0), 1.0),
+    "rare levels": Shape(_one_hot(100_000, 10_000, 10, decay=2.0), 1.0),
+    "imbalance": Shape(_dense(200_000, 30, shift=-8.0), 1.0),
+    "tiny C": Shape(_dense(100_000, 50), 1.0, C=1e-5),
+    "huge C": Shape(_dense(100_000, 50), 1.0, C=1e6),
+    "100 classes": Shape(_dense(20_000, 500, K=100), 1.0),
 }
