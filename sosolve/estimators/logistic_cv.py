@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import sys
-import warnings
-from collections import Counter
 from numbers import Integral
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.model_selection import check_cv
 from sklearn.utils.metadata_routing import UNUSED, MetadataRouter, MethodMapping, process_routing
@@ -28,28 +24,18 @@ from .._compat import (
     raise_for_params,
     routing_enabled,
 )
-from ..history import Status
 from ..kernels.pool import thread_limit
-from .arguments import legacy_attributes, mixtures, scoring_of, strengths, unfinished
+from .arguments import legacy_attributes, mixtures, scoring_of, strengths
 from .base import LoopWatcher, warn_unless_converged
 from .common import restored_on_error
+from .cv_folds import Fold, fit_fold, fit_left_out, warn_of_folds, warn_of_left_out
 from .cv_layout import new_layout, old_layout
-from .cv_scores import TestRows, best_of_all, best_of_each, resolve_scorer
+from .cv_scores import best_of_all, best_of_each, resolve_scorer
 from .logistic import LogisticRegression
-from .path import Path
 from .problem import Problem
 
 #: Parameters that mean the same for a single fit.
 SHARED = ("fit_intercept", "dual", "solver", "tol", "max_iter", "class_weight", "intercept_scaling", "random_state")
-
-
-class Fold(NamedTuple):
-    """What one fold found, for each l1_ratio and C."""
-
-    paths: np.ndarray
-    scores: np.ndarray
-    n_iter: np.ndarray
-    bad: list[Status]
 
 
 class LogisticRegressionCV(LogisticRegression):
@@ -69,8 +55,10 @@ class LogisticRegressionCV(LogisticRegression):
         Shares of L1 in the penalty, in [0, 1]; None, deprecated as in scikit-learn 1.9, is (0,) in an older layout.
     fit_intercept : bool, default=True
         Whether to add an unpenalised constant.
-    cv : int, splitter or iterable, default=None
-        As in scikit-learn: None is five stratified folds.
+    cv : int, splitter, iterable or "alo", default=None
+        As in scikit-learn: None is five stratified folds. "alo" is leave-one-out, approximated from one fit of all
+        rows for each C, with exact fits for the rows that matter most; for L2, and up to 4000 parameters. Its scores
+        are those of all rows together, as of one fold.
     dual : bool, default=False
         Accepted for compatibility with "liblinear"; the primal problem is solved, the optimum is the same.
     penalty : {"l1", "l2", "elasticnet"}, default="deprecated"
@@ -122,6 +110,8 @@ class LogisticRegressionCV(LogisticRegression):
         n_features + 1) each, likewise.
     n_iter_ : ndarray of shape (n_folds, n_l1_ratios, n_Cs), int32
         Old layout: (1, n_folds, n_Cs, n_l1_ratios), likewise.
+    n_exact_, loo_error_ : ndarray of shape (n_Cs,)
+        For cv="alo": rows that were fitted exactly, and the estimated error of the mean log loss, relative to it.
     n_features_in_ : int
     feature_names_in_ : ndarray of str
         Where X has column names.
@@ -138,12 +128,14 @@ class LogisticRegressionCV(LogisticRegression):
     Warns
     -----
     ConvergenceWarning
-        (from fit) If fits end otherwise than converged: one warning for all folds, one for the last fit.
+        (from fit) If fits end otherwise than converged: one warning for all folds, one for the last fit; and where
+        the log loss of cv="alo" may be more than 2 % off.
 
     References
     ----------
     Friedman, Hastie and Tibshirani (2010). Regularization paths for generalized linear models via coordinate descent.
-    J. Stat. Softw. 33(1), section 2.5: warm starts along a path.
+    J. Stat. Softw. 33(1), section 2.5: warm starts along a path. Rad and Maleki (2020). A scalable estimate of the
+    out-of-sample prediction error via approximate leave-one-out cross-validation. J. R. Stat. Soc. B 82(4), 965-996.
 
     Examples
     --------
@@ -166,7 +158,7 @@ class LogisticRegressionCV(LogisticRegression):
         },
         "Cs": [Interval(Integral, 1, None, closed="left"), "array-like"],
         "l1_ratios": ["array-like", None, Hidden(StrOptions({"warn"}))],
-        "cv": ["cv_object"],
+        "cv": ["cv_object", StrOptions({"alo"})],
         "scoring": [StrOptions(set(get_scorer_names())), callable, None, Hidden(StrOptions({"warn"}))],
         "refit": ["boolean"],
         "penalty": [StrOptions({"l1", "l2", "elasticnet"}), Hidden(StrOptions({"deprecated"}))],
@@ -252,10 +244,15 @@ class LogisticRegressionCV(LogisticRegression):
                 )
             y = problem.classes[problem.codes]
             split, score = self._metadata(sample_weight, scoring, params)
-            folds = list(check_cv(self.cv, y, classifier=True).split(problem.X, y, **split))
-            context = self._begin_callbacks(problem, y, len(folds))
             scorer = resolve_scorer(scoring, problem.classes)
-            found = self._search(problem, context, y, folds, Cs, l1_ratios, scorer, score)
+            if self._leaves_one_out:
+                context = self._begin_callbacks(problem, y, 1)
+                found = self._leave_one_out(problem, context, y, Cs, scorer, score)
+            else:
+                folds = list(check_cv(self.cv, y, classifier=True).split(problem.X, y, **split))
+                context = self._begin_callbacks(problem, y, len(folds))
+                found = self._search(problem, context, y, folds, Cs, l1_ratios, scorer, score)
+            warn_of_folds(self, found)
             self._store(problem, context, Cs, l1_ratios, found, legacy)
         if self.refit:
             warn_unless_converged(self, self.result_)
@@ -271,8 +268,7 @@ class LogisticRegressionCV(LogisticRegression):
 
     def _search(self, problem: Problem, context, y, folds, Cs, l1_ratios, scorer, params) -> list[Fold]:
         """Return what each fold found."""
-        template = LogisticRegression(**{name: getattr(self, name) for name in SHARED})
-        template.classes_, template.n_features_in_ = problem.classes, problem.X.shape[1]
+        template = self._template(problem)
         at_once = min(effective_n_jobs(self.n_jobs), len(folds))
         threads = max(1, effective_threads() // at_once)
         found = []
@@ -284,8 +280,26 @@ class LogisticRegressionCV(LogisticRegression):
             ):
                 found.append(fold)
                 self._report(problem, context, fold, len(found), len(folds))
-        _warn_of_folds(self, found)
         return found
+
+    def _leave_one_out(self, problem: Problem, context, y, Cs, scorer, params) -> list[Fold]:
+        """Return one fold with the scores of each row without it."""
+        fold, left = fit_left_out(self._template(problem), problem, y, Cs, scorer, params, effective_threads())
+        self._report(problem, context, fold, 1, 1)
+        warn_of_left_out(self, left, Cs)
+        self.n_exact_ = np.array([found.n_exact for found in left])
+        self.loo_error_ = np.array([found.error for found in left])
+        return [fold]
+
+    def _template(self, problem: Problem) -> LogisticRegression:
+        """Return an estimator for single fits, without callbacks and without the arguments of the search."""
+        template = LogisticRegression(**{name: getattr(self, name) for name in SHARED})
+        template.classes_, template.n_features_in_ = problem.classes, problem.X.shape[1]
+        return template
+
+    @property
+    def _leaves_one_out(self) -> bool:
+        return isinstance(self.cv, str)
 
     def _begin_callbacks(self, problem: Problem, y, n_folds: int):
         """Return the context of the fit for scikit-learn's callbacks, None where there are none."""
@@ -383,7 +397,10 @@ class LogisticRegressionCV(LogisticRegression):
         """
         to_scorer = MethodMapping().add(caller="score", callee="score").add(caller="fit", callee="score")
         router = MetadataRouter(owner=self).add_self_request(self)
-        router.add(splitter=self.cv, method_mapping=MethodMapping().add(caller="fit", callee="split"))
+        router.add(
+            splitter=None if self._leaves_one_out else self.cv,
+            method_mapping=MethodMapping().add(caller="fit", callee="split"),
+        )
         return router.add(scorer=self._get_scorer(), method_mapping=to_scorer)
 
     def _get_scorer(self):
@@ -394,66 +411,3 @@ class LogisticRegressionCV(LogisticRegression):
         tags = super().__sklearn_tags__()
         tags.array_api_support = False
         return tags
-
-
-def fit_fold(template, problem: Problem, y, rows, Cs, l1_ratios, scorer, params, threads: int) -> Fold:
-    """Return what one fold finds.
-
-    Parameters
-    ----------
-    template : LogisticRegression
-        With the settings of the search; gets the coefficients to be scored.
-    problem : Problem
-        All rows.
-    y : ndarray of shape (n,)
-        The labels.
-    rows : pair of arrays
-        Training rows and test rows, as a splitter yields them.
-    Cs, l1_ratios : array
-    scorer : callable
-    params : mapping
-        What the scorer is given besides.
-    threads : int
-        Of the kernels.
-    """
-    train, test = (np.flatnonzero(part) if np.asarray(part).dtype == bool else np.asarray(part) for part in rows)
-    n_iter = np.zeros((len(l1_ratios), len(Cs)), dtype=np.int32)
-    fitted: dict[tuple[int, int], Any] = {}
-    bad: list[Status] = []
-    with thread_limit(threads), np.errstate(all="ignore"):
-        part = problem.of_rows(train)
-        for r in range(len(l1_ratios)):
-            path = Path(template, part)
-            for c in np.argsort(Cs, kind="stable"):
-                solved, _, result = path.solve(float(Cs[c]))
-                fitted[r, c] = solved.attributes(result.theta)
-                n_iter[r, c] = result.n_iter
-                missing = result.status is Status.SEPARATED and solved.alpha > 0.0  # the fold lacks all classes but one
-                bad += [] if result.converged or missing else [result.status]
-    test_rows, estimator = TestRows(scorer, problem.X, y, test, params), copy.copy(template)
-    scores, paths = np.empty(n_iter.shape), []
-    for r, l1_ratio in enumerate(l1_ratios):
-        for c, C in enumerate(Cs):
-            coef, intercept = fitted[r, c]["coef_"], fitted[r, c]["intercept_"]
-            # scored in double precision: a metric that clips probabilities would do so by their dtype
-            estimator.coef_, estimator.intercept_ = coef.astype(np.float64), intercept.astype(np.float64)
-            vars(estimator).update(C=C, l1_ratio=l1_ratio)
-            scores[r, c] = test_rows.score(estimator)
-            paths.append(np.concatenate([coef, *([intercept[:, None]] if template.fit_intercept else [])], axis=1))
-    return Fold(np.stack(paths).reshape(*n_iter.shape, *paths[0].shape), scores, n_iter, bad)
-
-
-def _warn_of_folds(estimator: LogisticRegressionCV, found: list[Fold]) -> None:
-    """Warn once of all fits on folds that did not converge."""
-    bad = Counter(status for fold in found for status in fold.bad)
-    if not bad:
-        return
-    fits = sum(fold.n_iter.size for fold in found)
-    opening = unfinished(estimator.solver, estimator.max_iter) if Status.MAX_ITER in bad else ""
-    reasons = "; ".join(f"{count} {status.name}: {status.value}" for status, count in bad.items())
-    warnings.warn(
-        f"{opening}{type(estimator).__name__}: {sum(bad.values())} of {fits} fits on the folds did not converge "
-        f"({reasons})",
-        ConvergenceWarning,
-        stacklevel=5,  # this function, _search, fit, scikit-learn's wrapper, the caller
-    )

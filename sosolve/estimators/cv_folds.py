@@ -1,0 +1,149 @@
+"""The folds of a search: the paths of fits on training rows with the scores of test rows, or one fit less each row."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from ..history import Status
+from ..kernels.pool import thread_limit
+from .alo import LeftOut, leave_one_out
+from .arguments import unfinished
+from .cv_scores import TestRows
+from .logistic import LogisticRegression
+from .path import Path
+
+if TYPE_CHECKING:
+    from .problem import Problem
+
+
+class Fold(NamedTuple):
+    """What one fold found, for each l1_ratio and C."""
+
+    paths: np.ndarray
+    scores: np.ndarray
+    n_iter: np.ndarray
+    bad: list[Status]
+
+
+def fit_fold(template, problem: Problem, y, rows, Cs, l1_ratios, scorer, params, threads: int) -> Fold:
+    """Return what one fold finds.
+
+    Parameters
+    ----------
+    template : LogisticRegression
+        With the settings of the search; gets the coefficients to be scored.
+    problem : Problem
+        All rows.
+    y : ndarray of shape (n,)
+        The labels.
+    rows : pair of arrays
+        Training rows and test rows, as a splitter yields them.
+    Cs, l1_ratios : array
+    scorer : callable
+    params : mapping
+        What the scorer is given besides.
+    threads : int
+        Of the kernels.
+    """
+    train, test = (np.flatnonzero(part) if np.asarray(part).dtype == bool else np.asarray(part) for part in rows)
+    n_iter = np.zeros((len(l1_ratios), len(Cs)), dtype=np.int32)
+    fitted: dict[tuple[int, int], Any] = {}
+    bad: list[Status] = []
+    with thread_limit(threads), np.errstate(all="ignore"):
+        part = problem.of_rows(train)
+        for r in range(len(l1_ratios)):
+            path = Path(template, part)
+            for c in np.argsort(Cs, kind="stable"):
+                solved, _, result = path.solve(float(Cs[c]))
+                fitted[r, c] = solved.attributes(result.theta)
+                n_iter[r, c] = result.n_iter
+                missing = result.status is Status.SEPARATED and solved.alpha > 0.0  # the fold lacks all classes but one
+                bad += [] if result.converged or missing else [result.status]
+    test_rows, estimator = TestRows(scorer, problem.X, y, test, params), copy.copy(template)
+    scores, paths = np.empty(n_iter.shape), []
+    for r, l1_ratio in enumerate(l1_ratios):
+        for c, C in enumerate(Cs):
+            coef, intercept = fitted[r, c]["coef_"], fitted[r, c]["intercept_"]
+            # scored in double precision: a metric that clips probabilities would do so by their dtype
+            estimator.coef_, estimator.intercept_ = coef.astype(np.float64), intercept.astype(np.float64)
+            vars(estimator).update(C=C, l1_ratio=l1_ratio)
+            scores[r, c] = test_rows.score(estimator)
+            paths.append(_joined(coef, intercept, template.fit_intercept))
+    return Fold(np.stack(paths).reshape(*n_iter.shape, *paths[0].shape), scores, n_iter, bad)
+
+
+class _LeftOutPredictions(LogisticRegression):
+    """A classifier that answers for its own rows as if each had been left out; made by `fit_left_out`."""
+
+    def _scores(self, X, method: str) -> np.ndarray:
+        return self.z_
+
+
+def fit_left_out(template, problem: Problem, y, Cs, scorer, params, threads: int) -> tuple[Fold, list[LeftOut]]:
+    """Return the path of all rows, scored on the predictions of each row without it, as one fold; and these.
+
+    Parameters
+    ----------
+    template, problem, y, Cs, scorer, params, threads
+        As for `fit_fold`.
+    """
+    order, all_rows = np.argsort(Cs, kind="stable"), np.arange(len(y))
+    left: list[Any] = [None] * len(Cs)
+    fitted: list[Any] = [None] * len(Cs)
+    n_iter, bad = np.zeros((1, len(Cs)), dtype=np.int32), []
+    with thread_limit(threads), np.errstate(all="ignore"):
+        path = Path(template, problem)
+        for c in order:
+            solved, solver, result = path.solve(float(Cs[c]))
+            fitted[c], n_iter[0, c] = solved.attributes(result.theta), result.n_iter
+            left[c] = leave_one_out(solved, solver, result)
+            bad += [] if result.converged else [result.status]
+    estimator = _LeftOutPredictions(**template.get_params(deep=False))
+    estimator.classes_, estimator.n_features_in_ = problem.classes, problem.X.shape[1]
+    test_rows, scores, paths = TestRows(scorer, problem.X, y, all_rows, params), np.empty((1, len(Cs))), []
+    for c, C in enumerate(Cs):
+        vars(estimator).update(fitted[c], C=C, z_=left[c].z)
+        scores[0, c] = test_rows.score(estimator)
+        paths.append(_joined(fitted[c]["coef_"], fitted[c]["intercept_"], template.fit_intercept))
+    return Fold(np.stack(paths)[None], scores, n_iter, bad), left
+
+
+def _joined(coef: np.ndarray, intercept: np.ndarray, fit_intercept: bool) -> np.ndarray:
+    """Return coefficients with the intercepts last, where there are any."""
+    return np.concatenate([coef, intercept[:, None]], axis=1) if fit_intercept else coef
+
+
+def warn_of_left_out(estimator: LogisticRegression, left: list[LeftOut], Cs: np.ndarray) -> None:
+    """Warn where the approximation of leave-one-out is not good to two per cent of the mean log loss."""
+    poor = [(C, found) for C, found in zip(Cs, left, strict=True) if not found.is_good]
+    if poor:
+        C, worst = max(poor, key=lambda pair: pair[1].error)
+        warnings.warn(
+            f"{type(estimator).__name__}: at {len(poor)} of {len(Cs)} values of C the leave-one-out log loss may be "
+            f"more than 2 % off, most at C={C:g} ({worst.error:.0%} estimated after {worst.n_exact} exact fits): drop "
+            "such C, or use folds, cv=10",
+            ConvergenceWarning,
+            stacklevel=5,
+        )
+
+
+def warn_of_folds(estimator: LogisticRegression, found: list[Fold]) -> None:
+    """Warn once of all fits on folds that did not converge."""
+    bad = Counter(status for fold in found for status in fold.bad)
+    if not bad:
+        return
+    fits = sum(fold.n_iter.size for fold in found)
+    opening = unfinished(estimator.solver, estimator.max_iter) if Status.MAX_ITER in bad else ""
+    reasons = "; ".join(f"{count} {status.name}: {status.value}" for status, count in bad.items())
+    warnings.warn(
+        f"{opening}{type(estimator).__name__}: {sum(bad.values())} of {fits} fits on the folds did not converge "
+        f"({reasons})",
+        ConvergenceWarning,
+        stacklevel=5,  # this function, _search, fit, scikit-learn's wrapper, the caller
+    )
