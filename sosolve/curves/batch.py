@@ -34,6 +34,7 @@ def fit_curves(
     ftol: float = 1e-14,
     xtol: float = 1e-10,
     gtol: float = 1e-11,
+    second_try: bool = True,
     progress: bool = False,
     covariance: bool = True,
     jac: Callable | None = None,
@@ -63,9 +64,12 @@ def fit_curves(
     absolute_sigma : bool, default False
         Whether sigma has the units of y, or is known up to a factor only, as in SciPy.
     max_iter : int, default 100
-        Steps tried per fit.
+        Steps tried in a run.
     ftol, xtol, gtol : float, default 1e-14, 1e-10, 1e-11
         See `FitStatus`; 0 turns a test off.
+    second_try : bool, default True
+        Let fits that did not converge go on for some runs, then begin once more with another damping; the best end is
+        kept, and `n_iter` counts all steps. False leaves them after one run.
     progress : bool, default False
         Show a bar on the standard error stream.
     covariance : bool, default True
@@ -110,7 +114,7 @@ def fit_curves(
         check_inside(starts, lower, upper, names)
     passes = _passes(target, jac, points.d)
     arrays = _empty(points.m, len(names), covariance)
-    solve = _solver(passes, settings, points, starts, (lower, upper), not absolute_sigma, arrays)
+    solve = _solver(passes, settings, points, starts, (lower, upper), not absolute_sigma, second_try, arrays)
     size = max(1, min(FITS_PER_TASK, POINTS_PER_TASK // points.n))
     with _bar(progress, points.m) as advance:
 
@@ -174,8 +178,11 @@ def _empty(m: int, p: int, covariance: bool) -> dict[str, np.ndarray]:
     return arrays | {"status": np.full(m, FitStatus.NOT_FITTED, dtype=np.int8)}
 
 
-def _solver(passes, settings, points, starts, limits, scale_by_rss: bool, arrays) -> Callable[[int, int], None]:
+def _solver(
+    passes, settings, points, starts, limits, scale_by_rss: bool, second_try: bool, arrays
+) -> Callable[[int, int], None]:
     """Return the function that fits lo .. hi - 1 and writes to the arrays of the result."""
+    from .batch_again import try_again
     from .batch_chunk import Candidates, Data, Out, fit_chunk, room, search_chunk
     from .batch_steps import Model
 
@@ -187,6 +194,11 @@ def _solver(passes, settings, points, starts, limits, scale_by_rss: bool, arrays
 
     def part(array, lo: int, hi: int):
         return array[lo:hi] if len(array) > 1 else array
+
+    nothing = frozen(np.zeros((1, 1)))
+
+    def run_again(settings, data, begin, low, high, out) -> None:
+        fit_chunk(model, settings, data, begin, nothing, low, high, scale_by_rss, out, room(model, data, 1))
 
     def solve(lo: int, hi: int) -> None:
         data = Data(*points.chunk(lo, hi), weighted)
@@ -200,6 +212,8 @@ def _solver(passes, settings, points, starts, limits, scale_by_rss: bool, arrays
             given = Candidates(values, starts.linear, starts.nonlinear)
             search_chunk(model, data, given, low, high, begin, costs, out.n_evaluations, memory)
         fit_chunk(model, settings, data, frozen(begin), frozen(costs), low, high, scale_by_rss, out, memory)
+        if second_try:
+            try_again(run_again, settings, data, begin[:, :: costs.shape[1]], low, high, out)
 
     return solve
 

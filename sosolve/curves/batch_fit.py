@@ -57,6 +57,7 @@ class Settings(NamedTuple):
     ftol: float
     xtol: float
     gtol: float
+    plain: bool = False  # D is the same for all parameters, and constant
 
 
 @part
@@ -97,11 +98,15 @@ def scaled_norms(v):
 
 
 @part
-def reset_scale(v, m):
-    """Make D the column norms at hand, 1 for a column of zeros."""
+def reset_scale(v, m, plain):
+    """Make D the column norms at hand, 1 for a column of zeros; the largest of them throughout where it is plain."""
+    most = 0.0
     for k in range(v.shape[1]):
         norm2 = m[SUMS, entry(k, k)]
+        most = max(most, norm2)
         v[SCALE, k] = 1.0 / math.sqrt(norm2) if norm2 > 0.0 else 1.0
+    if plain and most > 0.0:
+        fill(v, SCALE, 1.0 / math.sqrt(most))
 
 
 @part
@@ -111,13 +116,14 @@ def believable(points, v, m, cost):
 
 
 @part
-def accept(model, points, v, m):
+def accept(model, points, v, m, plain):
     """Move to the trial point."""
     for k in range(model.p):
         v[PARAMS, k] = v[TRIAL, k]
     for i in range(m.shape[1]):
         m[SUMS, i] = m[NEW, i]
-    widen_scale(v, m)
+    if not plain:
+        widen_scale(v, m)
     if model.differences:
         choose_steps(v, m, points.n)
     if model.box:
@@ -164,7 +170,7 @@ def minimise(model, settings, points, v, m, B):
     cost = evaluate_start(model, points, v, m)
     if not cost < np.inf:
         return BAD_START, np.nan, 0, 1
-    reset_scale(v, m)
+    reset_scale(v, m, settings.plain)
     fill(v, HELD, 0.0)
     if model.box:
         hold_outward(v, m)
@@ -185,7 +191,7 @@ def minimise(model, settings, points, v, m, B):
         full = mu < 1.0  # a step that damping has shortened proves nothing
         if success:
             mu, nu, cost = relax(mu, 1.0 if level else actual / predicted), 2.0, trial_cost
-            accept(model, points, v, m)
+            accept(model, points, v, m, settings.plain)
             status = stationary(settings, points, v, m, cost)
         else:
             mu, nu = mu * nu, 2.0 * nu
@@ -199,7 +205,7 @@ def minimise(model, settings, points, v, m, B):
         weak = least == 0.0 or status == STALLED or (status not in (MAX_ITER, EXACT) and least < WEAK)
         if weak and not by_qr:
             by_qr, mu, nu, status = True, min(mu, MU_0), 2.0, MAX_ITER  # repair: go on with QR and a fresh D
-            reset_scale(v, m)
+            reset_scale(v, m, settings.plain)
     if status > 0 and status != EXACT:
         cost = max(cost - correct(model, v, m, cost), 0.0)
     return status, cost, n_iter, n_passes
