@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Iterable
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse
 
 from .kernels import COMPILED_FROM
 
+if TYPE_CHECKING:
+    from .curves.formula import Formula
+
 _COLUMNS = 20
 
 
-def warmup(*, linear: bool = True, curves: bool = True) -> dict[str, float]:
+def warmup(*, linear: bool = True, curves: bool = True, formulas: Iterable[str | Formula] = ()) -> dict[str, float]:
     """Compile the kernels that fits use, keep them on disk, and return the seconds that each part took.
 
     What is compiled already costs the time to load it. Where the cache folder cannot be written, or
@@ -27,6 +32,8 @@ def warmup(*, linear: bool = True, curves: bool = True) -> dict[str, float]:
         "newton-cg" and "newton-cholesky".
     curves : bool, default True
         The solver of `fit_curves`. Each new formula adds about half a second at its first fit.
+    formulas : iterable of str or Formula, default ()
+        Formulas whose fits shall be compiled from the first one on, in `fit_curves` and `curve_fit`; texts are over x.
 
     Returns
     -------
@@ -48,6 +55,8 @@ def warmup(*, linear: bool = True, curves: bool = True) -> dict[str, float]:
                     seconds[f"{kind} {dtype}"] = _timed(_fit_linear, kind == "csr", dtype)
         if curves:
             seconds["fit_curves"] = _timed(_fit_curves)
+        for formula in formulas:
+            seconds[str(getattr(formula, "text", formula))] = _timed(_compile_formula, formula)
     return seconds
 
 
@@ -79,6 +88,13 @@ def _fit_curves() -> None:
     fit_curves(_line, x, np.stack([1.0 + x, 2.0 - x]), p0=[1.0, 0.0]).predict(x)
     if find_spec("sympy") is not None:
         fit_curves("a*exp(-b*x)", x, np.exp(-x)[None])
+
+
+def _compile_formula(formula: str | Formula) -> None:
+    from .curves import parse
+    from .curves.batch_code import passes_of_formula
+
+    passes_of_formula(parse(formula, 1) if isinstance(formula, str) else formula)
 
 
 def _line(x, a, b):

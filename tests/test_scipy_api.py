@@ -93,7 +93,8 @@ def test_covariance_of_gh4555b_in_forty_digits():
         [0.00692070707110299, 0.02050577134886417, 0.005399773042372783],
         [-0.0007474412119813526, 0.005399773042372783, 0.002783396227550706],
     ]
-    np.testing.assert_allclose(curve_fit(decay, x, y)[1], exact, rtol=1e-9)
+    np.testing.assert_allclose(curve_fit(decay, x, y)[1], exact, rtol=1e-8)
+    np.testing.assert_allclose(curve_fit(decay, x, y, xtol=1e-12)[1], exact, rtol=1e-9)
 
 
 def test_keywords_of_least_squares_reach_it():
@@ -353,7 +354,7 @@ def test_best_point_kept_at_an_exception_and_an_interrupt():
 
         def f(x, a, b, c, kind=kind, calls=calls):
             calls.append(1)
-            if len(calls) > 30:
+            if len(calls) > 12:
                 raise kind("stop")
             return decay(x, a, b, c)
 
@@ -378,7 +379,7 @@ def test_compiled_solver_gives_the_same():
     np.testing.assert_allclose(pcov, C, rtol=1e-7)
     for absolute in (False, True):
         fast = curve_fit("a*exp(-b*x) + c", X, Y, sigma=sigma, absolute_sigma=absolute)
-        slow = curve_fit("a*exp(-b*x) + c", X, Y, sigma=sigma, absolute_sigma=absolute, method="lm")
+        slow = curve_fit("a*exp(-b*x) + c", X, Y, sigma=sigma, absolute_sigma=absolute, xtol=1e-12)
         np.testing.assert_allclose(fast[0], slow[0], rtol=1e-8)
         np.testing.assert_allclose(fast[1], slow[1], rtol=1e-6)
     with pytest.warns(OptimizeWarning):

@@ -24,6 +24,7 @@ from functools import lru_cache
 from .formula import Formula
 
 _lock = threading.Lock()
+_formulas: set[Formula] = set()
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,14 @@ class Passes:
 def passes_of_formula(formula: Formula) -> Passes:
     """Return the passes of a formula; the machine code is kept on disk by `sosolve.kernels.cache`."""
     head, *body = _body(formula.source("numba"))
-    return _compile(head, body, formula.parameters, len(formula.predictors), {}, cached=True)
+    passes = _compile(head, body, formula.parameters, len(formula.predictors), {}, cached=True)
+    _formulas.add(formula)
+    return passes
+
+
+def is_compiled(formula: Formula) -> bool:
+    """Return whether `passes_of_formula` has been called for a formula."""
+    return formula in _formulas
 
 
 @lru_cache(maxsize=32)

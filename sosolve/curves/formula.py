@@ -5,7 +5,7 @@ Equation: model_i = f(x_i; p), J_ik = d f(x_i; p) / d p_k, both evaluated in flo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -203,6 +203,15 @@ class Formula:
         with np.errstate(all="ignore"):
             run(*columns, *params, V, J)
         return V, J
+
+    def rows(self, X) -> tuple[Callable, list[np.ndarray]]:
+        """Return `run` and the columns: `run(*columns, *params, V, J)` fills V, (1, n), and J, (1, p, n), unchecked.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d), or (n,) when d is 1
+        """
+        return self._core.compiled("both")[0], columns_of(X, len(self.predictors), self._core.used)[0]
 
     def source(self, target: str, jacobian: bool = True) -> str:
         """Return source code of the model.

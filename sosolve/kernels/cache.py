@@ -118,3 +118,11 @@ def jit(fastmath=FAST, cached=True, **options):
         return dispatcher
 
     return decorate
+
+
+def is_on_disk(dispatcher) -> bool:
+    """Return whether the cache folder holds compiled code of a kernel; a guess is False."""
+    try:
+        return bool(dispatcher._cache._cache_file._load_index())
+    except Exception:  # another version of numba, a damaged index, no cache
+        return False

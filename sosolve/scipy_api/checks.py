@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 from warnings import warn
@@ -44,7 +45,7 @@ def start_vector(x0: object, name: str = "x0") -> np.ndarray:
             f"`{name}` must have at most 1 dimension and at least one number: received shape {start.shape}; "
             "pass a flat array"
         )
-    if not np.isfinite(start.sum()) and not np.isfinite(start).all():
+    if not math.isfinite(sum(start.tolist())) and not np.isfinite(start).all():
         j = int(np.flatnonzero(~np.isfinite(start))[0])
         raise ValueError(
             f"`{name}` must be finite: received {start[j]} for parameter {j}; start where the model exists"

@@ -1,22 +1,71 @@
-"""One formula, one curve, through the compiled code of `sosolve.fit_curves`: where that is in memory already.
+"""One formula, one curve: compiled where that has paid or is there already, else in plain NumPy.
 
-`curve_fit` never compiles by itself, which costs seconds: a process that has called `fit_curves` once, for any formula,
-has the solver, and a formula's own pass then takes a fraction of a second on its first use.
+Loading the compiled solver of `sosolve.fit_curves` costs some tenths of a second, compiling it some seconds, and a
+formula's own pass a fraction of one, while a fit costs 0.1 ms. So it is rented before it is bought: an account of the
+time that fits have cost decides. What is lost to the best choice in hindsight is then at most as much again.
 """
 
 from __future__ import annotations
 
+import math
 import sys
+import time
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from .curve_data import CurveData
+from .lean import FormulaRows, lean_fit
 
 #: The tests of the compiled solver, ftol, xtol and gtol, and its limit of steps; a fit that does not meet them is
 #: done again by `sosolve.LevenbergMarquardt`.
 STEPS, FTOL, XTOL, GTOL = 100, 1e-14, 1e-10, 1e-11
+#: Seconds to import Numba and load the solver, to compile it, and to compile the pass of one formula.
+LOADING, COMPILING, PASS = 0.4, 6.0, 0.3
+
+
+class Account:
+    """Seconds that fits have cost, and the compiled model once it is bought.
+
+    Attributes
+    ----------
+    spent, due : float
+        When `spent` reaches `due` it is time to look.
+    model : object
+    """
+
+    __slots__ = ("due", "model", "spent")
+
+    def __init__(self, due: float):
+        self.spent, self.due, self.model = 0.0, due, None
+
+
+#: Of all formulas.
+_whole = Account(LOADING)
+
+
+@lru_cache(maxsize=256)
+def account_of(formula: Any) -> Account:
+    """Return the account of a formula."""
+    return Account(PASS)
+
+
+def formula_fit(
+    formula: Any, data: CurveData, theta: np.ndarray, absolute_sigma: bool
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return parameters and covariance, or None where the full solver must find them; as `compiled_fit`."""
+    account = account_of(formula)
+    if account.model is None and is_worth_it(formula, account):
+        account.model = _model(formula)
+    if account.model is not None:
+        return compiled_fit(account.model, data, theta, absolute_sigma)
+    began = time.perf_counter()
+    found = lean_fit(FormulaRows(formula, data), theta, absolute_sigma)
+    seconds = time.perf_counter() - began
+    account.spent += seconds
+    _whole.spent += seconds
+    return found
 
 
 def is_ready() -> bool:
@@ -25,14 +74,31 @@ def is_ready() -> bool:
     return module is not None and bool(module.fit_chunk.overloads)
 
 
+def is_worth_it(formula: Any, account: Account) -> bool:
+    """Return whether the solver is there, or has been paid for, and so has the pass of this formula."""
+    if not is_ready():
+        if _whole.spent < _whole.due:
+            return False
+        from ..curves.batch_chunk import fit_chunk
+        from ..kernels.cache import is_on_disk
+
+        if _whole.spent < COMPILING and not is_on_disk(fit_chunk):
+            _whole.due = COMPILING
+            return False
+    if account.spent >= account.due:
+        return True
+    code = sys.modules.get("sosolve.curves.batch_code")
+    return code is not None and code.is_compiled(formula)
+
+
 def compiled_fit(
-    formula: Any, data: CurveData, theta: np.ndarray, absolute_sigma: bool
+    model: Any, data: CurveData, theta: np.ndarray, absolute_sigma: bool
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Return parameters and covariance, or None where the compiled solver has no clear answer.
 
     Parameters
     ----------
-    formula : Formula
+    model : Model
     data : CurveData
         x of shape (m,) or (m, k), y of shape (m,), sigma a vector, a number or nothing.
     theta : ndarray of shape (p,)
@@ -41,9 +107,35 @@ def compiled_fit(
     n, p = data.y.size, theta.shape[0]
     if data.factor is not None or data.y.ndim != 1 or data.x.shape[0] != n or n <= p:
         return None
-    fit_chunk, Data, Out, room, settings, no_cost = _parts()
+    fit_chunk, Data, settings, no_cost = _parts()
     weights = _ones(n) if data.weights is None else _frozen(np.broadcast_to(data.weights, (n,)))
     at, count = _places(n)
+    points = Data(_frozen(data.x).reshape(-1), _frozen(data.y), weights, at, count, data.weights is not None)
+    low, high = _no_bounds(p)
+    shelf = _shelf(p, n, model.d, points.weighted)
+    try:
+        out, room = shelf.pop()
+    except IndexError:
+        out, room = _memory(model, points)
+    fit_chunk(model, settings, points, _frozen(theta[None]), no_cost, low, high, not absolute_sigma, out, room)
+    popt, pcov, status = out.params[0].copy(), out.covariance[0].copy(), out.status[0]
+    shelf.append((out, room))
+    if status <= 0 or not math.isfinite(pcov.sum() + popt.sum()):
+        return None
+    return popt, pcov
+
+
+@lru_cache(maxsize=8)
+def _shelf(p: int, n: int, d: int, weighted: bool) -> list:
+    """Return the list of memory that no fit of n points uses: as many pieces as threads were fitting at once."""
+    return []
+
+
+def _memory(model: Any, points: Any) -> tuple:
+    """Return what a fit writes its answer to, and its room."""
+    from ..curves.batch_chunk import Out, room
+
+    p = model.p
     out = Out(
         params=np.full((1, p), np.nan),
         stderr=np.full((1, p), np.nan),
@@ -56,15 +148,7 @@ def compiled_fit(
         n_iter=np.empty(1, dtype=np.int32),
         n_evaluations=np.zeros(1, dtype=np.int32),
     )
-    points = Data(_frozen(data.x).reshape(-1), _frozen(data.y), weights, at, count, data.weights is not None)
-    low, high = _no_bounds(p)
-    model = _model(formula)
-    begin = _frozen(theta[None])
-    fit_chunk(model, settings, points, begin, no_cost, low, high, not absolute_sigma, out, room(model, points, 1))
-    popt, pcov = out.params[0], out.covariance[0]
-    if out.status[0] <= 0 or not np.isfinite(pcov.sum() + popt.sum()):
-        return None
-    return popt, pcov
+    return out, room(model, points, 1)
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:
@@ -75,14 +159,13 @@ def _frozen(array: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _parts() -> tuple:
-    """Return the compiled solver, the tuples it takes, its memory and settings, and the cost of a given start."""
-    from ..curves.batch_chunk import Data, Out, fit_chunk, room
+    """Return the compiled solver, the tuple it takes the points in, its settings, and the cost of a given start."""
+    from ..curves.batch_chunk import Data, fit_chunk
     from ..curves.batch_fit import Settings
 
-    return fit_chunk, Data, Out, room, Settings(STEPS, FTOL, XTOL, GTOL), _frozen(np.zeros((1, 1)))
+    return fit_chunk, Data, Settings(STEPS, FTOL, XTOL, GTOL), _frozen(np.zeros((1, 1)))
 
 
-@lru_cache(maxsize=128)
 def _model(formula: Any) -> Any:
     """Return what the solver must know of a formula."""
     from ..curves.batch_code import passes_of_formula

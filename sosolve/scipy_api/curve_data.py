@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -90,8 +91,9 @@ def real_array(data: Any, name: str, check_finite: bool) -> np.ndarray:
         raise ValueError(
             f"`{name}` must not be masked: received {int(data.mask.sum())} masked values; pass data[~data.mask]"
         )
-    # the sum is finite where every number is, unless huge ones overflow: then the slow test decides
-    if check_finite and not np.isfinite(np.add.reduce(array, axis=None)) and not np.isfinite(array).all():
+    # the sum of squares is finite where every number is, unless huge ones overflow: then the slow test decides
+    flat = array if array.ndim == 1 else array.ravel()
+    if check_finite and not math.isfinite(flat.dot(flat)) and not np.isfinite(array).all():
         bad = np.argwhere(~np.isfinite(array))[0]
         raise ValueError(
             f"`{name}` must not contain infs or NaNs: received {array[tuple(bad)]} at {bad.tolist()}; remove such "

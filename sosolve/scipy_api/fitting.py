@@ -16,7 +16,7 @@ from ..objectives.residual_jacobians import ResidualLeastSquares
 from ..objectives.robust import mad_scale
 from ..solvers import Dogleg, LevenbergMarquardt
 from . import checks
-from .compiled import compiled_fit, is_ready
+from .compiled import formula_fit
 from .curve_data import CurveData, curve_data
 from .curve_start import (
     DEFAULT,
@@ -29,6 +29,7 @@ from .curve_start import (
 )
 from .failures import FitError
 from .formulas import formula_model, formula_of
+from .lean import CallableRows, is_lean, lean_fit
 from .outcome import packed
 from .residual_checks import checked_jacobian, choose_differences
 from .residuals import least_squares, robust_loss, run
@@ -115,8 +116,11 @@ def curve_fit(
     With a robust `loss` the covariance is the sandwich of `sosolve.inference.sandwich`, whatever `absolute_sigma`;
     SciPy takes (J'J)^-1 of the rescaled Jacobian, which is too small where there are outliers.
 
-    Once `fit_curves` has run in this process, a formula without bounds and keywords goes through its compiled solver,
-    the same minimum to about ten digits; what that leaves in doubt is fitted by `sosolve.LevenbergMarquardt`.
+    Without bounds, keywords and `full_output` a fit goes a short way: the algorithm of `fit_curves` in plain Python,
+    with forward differences far from the minimum, see `sosolve.solvers.lean`. A formula goes through the compiled
+    solver of `fit_curves` where that is in memory, and once its fits in this process have cost as much time as
+    compiling would; `sosolve.warmup` compiles at once. The minimum is the same to about ten digits, and what a short
+    way leaves in doubt is fitted from the start by `sosolve.LevenbergMarquardt`.
 
     Examples
     --------
@@ -129,26 +133,31 @@ def curve_fit(
     """
     if "args" in kwargs:
         raise ValueError("'args' is not a supported keyword argument: bind further arguments with functools.partial")
-    data = curve_data(xdata, ydata, sigma, check_finite, nan_policy)
-    if type(f) is not types.FunctionType and (isinstance(f, str) or hasattr(f, "value_and_jacobian")):
-        formula, data = formula_of(f, data)
-        theta, box = start_and_box(f, p0, bounds, formula.size)
-        if p0 is None:
+    formula = None
+    with np.errstate(all="ignore"):
+        data = curve_data(xdata, ydata, sigma, check_finite, nan_policy)
+        if type(f) is not types.FunctionType and (isinstance(f, str) or hasattr(f, "value_and_jacobian")):
+            formula, data = formula_of(f, data)
+        theta, box = start_and_box(f, p0, bounds, None if formula is None else formula.size)
+        if p0 is None and formula is not None:
             theta = found_start(formula, data, theta, box, kwargs.get("loss", "linear"))
-        if not (kwargs or box or full_output or method) and is_ready():
-            found = compiled_fit(formula, data, theta, absolute_sigma)
+        if method is None:
+            method = "trf" if box else "lm"
+        checks.one_of("method", method, checks.METHODS)
+        if method == "lm":
+            check_lm(box, theta.shape[0], data.y.size)
+        if not (kwargs or box or full_output) and method != "dogbox" and is_lean(data, theta.shape[0]):
+            found = None
+            if formula is not None:
+                found = formula_fit(formula, data, theta, absolute_sigma)
+            elif jac is None or callable(jac) or jac == "auto":
+                found = lean_fit(CallableRows(f, data, theta, jac if callable(jac) else None), theta, absolute_sigma)
             if found is not None:
                 return found
+    if formula is not None:
         f, jac = formula_model(formula)
-    else:
-        theta, box = start_and_box(f, p0, bounds, None)
-        if p0 is None:
-            data = data._replace(advice=DEFAULT)
-    if method is None:
-        method = "trf" if box else "lm"
-    checks.one_of("method", method, checks.METHODS)
-    if method == "lm":
-        check_lm(box, theta.shape[0], data.y.size)
+    elif p0 is None:
+        data = data._replace(advice=DEFAULT)
     if kwargs.keys() <= OWN:
         fit = _fitted
     else:

@@ -1,0 +1,275 @@
+"""Levenberg-Marquardt for a few parameters in plain floats: no records, no points, no factorisation of the Jacobian.
+
+One matrix product a point gives all sums, J'J, J'r and r'r; what follows is p x p, and costs a few microseconds as
+straight lines of Python where calls of LAPACK and the loop of all solvers take a hundred. A step h solves
+
+    (J'J + S + mu D^2) h = -J'r,    D_k = running maximum of |J_k|,
+
+in the units of D, with mu after Nielsen: the algorithm and the constants of `sosolve.curves.batch_fit`. Besides, S
+learns sum_i r_i r_i'' from the steps near the end, which then converge faster than those of Gauss and Newton. r and J'r
+are formed exactly, so that the squared Jacobian may slow convergence but spoils no digit of the parameters. Where the
+scaled J'J is close to singular, or anything is out of the ordinary, there is no answer: the full solver gives it.
+
+References
+----------
+Nielsen, H. B. (1999). Damping parameter in Marquardt's method. IMM-REP-1999-05. Moré, J. J. (1978), LNM 630, for D.
+Dennis, Gay and Welsch (1981). An adaptive nonlinear least-squares algorithm. TOMS 7, 348-368, for what S learns from;
+here by the symmetric rank-one update.
+"""
+
+# ruff: noqa: B905 the checks of zip(strict=True) would take as long as these loops over a few parameters
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from operator import mul
+from typing import Any, NamedTuple
+
+#: Parameters up to which this pays: p^3 / 6 lines.
+MOST_PARAMETERS = 10
+#: Steps, and damping, at which the full solver takes over.
+MOST_STEPS, MOST_DAMPING = 60, 1e8
+#: First damping; divisors of the damping where |ratio - 1| < SURE, the second where it has shortened the step; least
+#: ratio of a success.
+MU_0, BOLD, BRAVE, SURE, ACCEPT = 1e-5, 100.0, 10.0, 0.1, 1e-4
+#: Damping after a failure, at least, in units of the least pivot: below it nothing would change.
+REJECT = 0.5
+#: Relative reduction below which values differ by rounding, and a small step is taken without asking them.
+LEVEL = 1e-10
+#: Least turn of J'r that S learns from, relative to |r|: differences have a noise of 1e-8.
+TURN = 1e-6
+#: Largest |ratio - 1| of a long step that shows a linear model.
+STRAIGHT = 1e-6
+#: Relative reduction of a step that S may learn from.
+LEARN = 0.03
+#: Expected relative reduction of the step after this one at which derivatives become exact.
+NEAR = 1e-11
+#: Predicted relative reduction of the last step, which is not evaluated; and the expected one of the step after it.
+LAST, AFTER = 3e-16, 1e-19
+#: Relative reduction of steps with rough derivatives that is their noise.
+NOISE = 1e-14
+#: Least squared pivot of the scaled J'J at the end: a condition number of about 1e4 for J.
+LEAST_PIVOT = 1e-8
+#: Squared pivot that is rounding.
+TINY = 1e-14
+#: Residuals that are rounding, relative to y.
+ROUNDING = 1e-14
+#: Sums of squares outside of this range may have lost terms to underflow, or soon overflow.
+SMALLEST, LARGEST = 1e-200, 1e200
+
+Rows = list[list[float]]
+
+
+class LeanFit(NamedTuple):
+    """The end of a fit.
+
+    Attributes
+    ----------
+    theta : list of float
+    cost : float
+        r'r.
+    inverse : list of lists of float
+        (J'J)^-1.
+    """
+
+    theta: list[float]
+    cost: float
+    inverse: Rows
+
+
+class Lean:
+    """The minimisation of r'r.
+
+    Parameters
+    ----------
+    residual : callable
+        theta, p floats -> (at, r'r): `at` is what `slopes` gets to see of the point.
+    slopes : callable
+        (at, exact, crossed) -> (sums, q, turned): [J r]'[J r] as p + 1 lists, where column k of J is yet to be
+        multiplied by q_k; and, if `crossed`, J'r with the Jacobian of the call before, without its q. None where
+        they cannot be had.
+    theta : list of p floats
+    cost : float
+        r'r at theta.
+    level : float
+        The sum of squares, y'y, beside which r'r may be rounding.
+
+    Attributes
+    ----------
+    theta, cost
+        Of the best point so far.
+    """
+
+    __slots__ = ("cost", "level", "residual", "slopes", "theta")
+
+    def __init__(self, residual: Callable, slopes: Callable, theta: list[float], cost: float, level: float):
+        self.residual, self.slopes, self.theta, self.cost, self.level = residual, slopes, theta, cost, level
+
+    def minimise(self, at: Any, rough: bool) -> LeanFit | None:
+        """Return the end of the fit, None where the full solver must find it.
+
+        Parameters
+        ----------
+        at : object
+            What `residual` returned for the start.
+        rough : bool
+            Whether `slopes` has cheaper derivatives that are not exact.
+        """
+        p, cost, rounding = len(self.theta), self.cost, ROUNDING * ROUNDING * self.level
+        damped = algebra(p)[0]
+        exact = not rough or cost <= rounding
+        mu, nu, before, sums, h = MU_0, 2.0, 1.0, None, ()
+        units: list[float] = []
+        widest, bend = [0.0] * p, [[0.0] * p] * p
+        for _ in range(MOST_STEPS):
+            if sums is None:
+                found, old = self.slopes(at, exact, before < LEARN), units
+                if found is None:
+                    return None
+                sums, units, turned = found
+                if turned is not None:
+                    turn = [a * u - b * v for a, u, b, v in zip(sums[-1], units, turned, old)]
+                    bend = bent(bend, h, turn, widest, cost)
+            found = damped(sums, units, widest, bend, mu)
+            if found is None:
+                return None
+            h, predicted, least = found
+            if exact and predicted <= max(LAST * cost, rounding):
+                end = self.last_step(sums, units, widest, bend, before)
+                if end is not None:
+                    return end
+            theta = [t + s for t, s in zip(self.theta, h)]
+            then, trial = self.residual(theta) if least > 0.0 else (None, math.inf)
+            actual = cost - trial
+            if predicted <= LEVEL * cost and abs(actual) <= LEVEL * cost:
+                actual = predicted
+            if actual > ACCEPT * predicted:
+                ratio, part, nu = actual / predicted, predicted / cost, 2.0
+                if abs(ratio - 1.0) < SURE:
+                    mu /= BOLD if mu < 0.1 * least else BRAVE
+                else:
+                    mu *= max(1.0 / 3.0, 1.0 - (2.0 * ratio - 1.0) ** 3)
+                self.theta, self.cost, cost, at, sums = theta, trial, trial, then, None
+                straight = part > 0.01 and abs(ratio - 1.0) < STRAIGHT
+                exact = exact or straight or part * min(1.0, part / before) <= NEAR or cost <= rounding
+                before = max(part, NOISE)
+            else:
+                mu, nu = max(mu * nu, REJECT * least), 2.0 * nu
+                if mu > MOST_DAMPING:
+                    return None
+        return None
+
+    def last_step(
+        self, sums: Rows, units: list[float], widest: list[float], bend: Rows, before: float
+    ) -> LeanFit | None:
+        """Return the end of the fit after one undamped step, None where more than one is to come.
+
+        Parameters
+        ----------
+        sums, units, widest, bend
+            With exact derivatives, see `minimise`.
+        before : float
+            Relative reduction of the step before.
+        """
+        damped, inverse = algebra(len(units))
+        h, predicted, _ = damped(sums, units, widest, bend, 0.0)
+        predicted = max(predicted, damped(sums, units, widest, [[0.0] * len(units)] * len(units), 0.0)[1])
+        part = predicted / self.cost if self.cost > 0.0 else 0.0
+        if self.cost > ROUNDING * ROUNDING * self.level and (part > LAST or part * min(1.0, part / before) > AFTER):
+            return None
+        found, least = inverse(sums, units, widest)
+        if not least > LEAST_PIVOT:
+            return None
+        return LeanFit([t + s for t, s in zip(self.theta, h)], max(self.cost - predicted, 0.0), found)
+
+
+def bent(bend: Rows, h: tuple, turn: list[float], widest: list[float], cost: float) -> Rows:
+    """Return S after the step h, on which J'r turned by `turn` for fixed r: the symmetric rank-one update, S h = turn.
+
+    In the units of D. S stays as it is where the turn is noise of the derivatives, or would outweigh J'J.
+    """
+    turn = [t - sum(map(mul, row, h)) for t, row in zip(turn, bend)]
+    size = sum([t * t / (d * d) for t, d in zip(turn, widest)])
+    along = sum(map(mul, turn, h))
+    if size < TURN * TURN * cost or not size < abs(along):
+        return bend
+    return [[s + t * u / along for s, u in zip(row, turn)] for t, row in zip(turn, bend)]
+
+
+@lru_cache(maxsize=MOST_PARAMETERS)
+def algebra(p: int) -> tuple[Callable, Callable]:
+    """Return the functions `damped` and `inverse` of p parameters, straight lines of Python.
+
+    `damped(sums, q, D, S, mu)` widens D and returns the step h, the reduction of r'r that its model predicts, and the
+    least squared pivot, 0 where one is rounding; None where a sum is no ordinary number. `inverse(sums, q, D)` returns
+    (J'J)^-1 and the least squared pivot.
+    """
+    space: dict = {"sqrt": math.sqrt, "inf": math.inf}
+    exec("\n    ".join(_damped(p)) + "\n" + "\n    ".join(_inverse(p)), space)  # noqa: S102 no word of the user's
+    return space["damped"], space["inverse"]
+
+
+def _damped(p: int) -> list[str]:
+    lines = ["def damped(sums, q, D, S, mu):", *_unpacked(p), f"{_each('d{}', p)} = D"]
+    rows = ["".join(f"s{i}_{j}, " for j in range(p)) for i in range(p)]
+    lines.append(f"{''.join(f'({row}), ' for row in rows)} = S")
+    for i in range(p):
+        lines += [
+            f"if not {SMALLEST} < a{i}_{i} < {LARGEST}: return None",
+            f"size = sqrt(a{i}_{i})*abs(q{i})",
+            f"if size > d{i}: d{i} = size",
+            f"w{i} = 1.0/d{i}",
+            f"e{i} = q{i}*w{i}",
+        ]
+    lines += [f"D[:] = {_each('d{}', p)}"]
+    entries = {(i, j): f"a{i}_{j}*e{i}*e{j} + s{i}_{j}*w{i}*w{j}" for i in range(p) for j in range(i)}
+    entries |= {(i, i): f"a{i}_{i}*e{i}*e{i} + s{i}_{i}*w{i}*w{i} + mu" for i in range(p)}
+    lines += _factorised(p, entries, f"({_each('0.0', p)}), inf, 0.0")
+    for i in range(p):
+        lines.append(f"z{i} = (-g{i}*e{i}{''.join(f' - l{i}_{k}*z{k}' for k in range(i))})*r{i}")
+    lines.append(f"gain = {' + '.join(f'z{i}*z{i}' for i in range(p))}")
+    for i in reversed(range(p)):
+        lines.append(f"z{i} = (z{i}{''.join(f' - l{k}_{i}*z{k}' for k in range(i + 1, p))})*r{i}")
+    square = " + ".join(f"z{i}*z{i}" for i in range(p))
+    return [*lines, f"return ({''.join(f'z{i}*w{i}, ' for i in range(p))}), gain + mu*({square}), least"]
+
+
+def _inverse(p: int) -> list[str]:
+    lines = ["def inverse(sums, q, D):", *_unpacked(p), f"{_each('d{}', p)} = D"]
+    lines += [f"e{i} = q{i}/d{i}" for i in range(p)]
+    entries = {(i, j): f"a{i}_{j}*e{i}*e{j}" for i in range(p) for j in range(i + 1)}
+    lines += _factorised(p, entries, "None, 0.0")
+    for i in range(p):  # column j of 1 / L, over d_j
+        lines.append(f"x{i}_{i} = r{i}/d{i}")
+        lines += [f"x{i}_{j} = -({' + '.join(f'l{i}_{k}*x{k}_{j}' for k in range(j, i))})*r{i}" for j in range(i)]
+    for i in range(p):
+        for j in range(i + 1):
+            lines.append(f"c{i}_{j} = {' + '.join(f'x{k}_{i}*x{k}_{j}' for k in range(i, p))}")
+    rows = (f"[{', '.join(f'c{max(i, j)}_{min(i, j)}' for j in range(p))}]" for i in range(p))
+    return [*lines, f"return [{', '.join(rows)}], least"]
+
+
+def _each(text: str, p: int) -> str:
+    return "".join(f"{text.format(k)}, " for k in range(p))
+
+
+def _unpacked(p: int) -> list[str]:
+    """Return lines that give the sums and q their names: row p of the sums is the gradient."""
+    rows = ["".join(f"a{i}_{j}, " if j <= i else "_, " for j in range(p)) for i in range(p)]
+    return [f"{''.join(f'({row}_), ' for row in rows)}({_each('g{}', p)}_) = sums", f"{_each('q{}', p)} = q"]
+
+
+def _factorised(p: int, entries: dict[tuple[int, int], str], failed: str) -> list[str]:
+    """Return lines that factorise a matrix, L L', with r the inverse of L's diagonal, or else return `failed`."""
+    lines = ["least = inf"]
+    for i in range(p):
+        minus = [" - ".join(["", *(f"l{i}_{k}*l{j}_{k}" for k in range(j))]) for j in range(i)]
+        lines += [
+            *(f"l{i}_{j} = ({entries[i, j]}{minus[j]})*r{j}" for j in range(i)),
+            f"pivot = {entries[i, i]}{''.join(f' - l{i}_{k}*l{i}_{k}' for k in range(i))}",
+            f"if not pivot > {TINY}: return {failed}",
+            "if pivot < least: least = pivot",
+            f"r{i} = 1.0/sqrt(pivot)",
+        ]
+    return lines

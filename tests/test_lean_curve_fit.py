@@ -1,0 +1,331 @@
+"""The short way of curve_fit: the same minimum as the full solver, or no answer; and few evaluations."""
+
+import functools
+import re
+import warnings
+
+import numpy as np
+import pytest
+import scipy.optimize
+from nist_problems import NAMES, load
+
+from sosolve import curve_fit
+from sosolve.curves import parse
+from sosolve.scipy_api import compiled, lean
+from sosolve.scipy_api.curve_data import curve_data
+
+X = np.linspace(0.0, 4.0, 100)
+NOISE = 0.02 * np.random.default_rng(0).standard_normal(X.size)
+
+
+def decay(x, a, b, c):
+    return a * np.exp(-b * x) + c
+
+
+def peak(x, a, b, c):
+    return a * np.exp(-(((x - b) / c) ** 2))
+
+
+def logistic(x, a, b, c):
+    return a / (1.0 + np.exp(-b * (x - c)))
+
+
+def saturation(x, a, b):
+    return a * x / (b + x)
+
+
+def line(x, a, b):
+    return a * x + b
+
+
+def two_decays(x, a, b, c, d, g):
+    return a * np.exp(-b * x) + c * np.exp(-d * x) + g
+
+
+#: name -> (model, the same as a formula, true parameters, start)
+MODELS = {
+    "decay": (decay, "a*exp(-b*x) + c", (2.5, 1.3, 0.5), (1.0, 1.0, 1.0)),
+    "peak": (peak, "a*exp(-((x - b)/c)**2)", (3.0, 2.2, 0.7), (1.0, 2.0, 1.0)),
+    "logistic": (logistic, "a/(1 + exp(-b*(x - c)))", (3.0, 2.0, 1.8), (1.0, 1.0, 1.0)),
+    "saturation": (saturation, "a*x/(b + x)", (3.0, 1.5), (1.0, 1.0)),
+    "line": (line, "a*x + b", (3.0, 1.5), (1.0, 1.0)),
+    "two decays": (two_decays, "a*exp(-b*x) + c*exp(-d*x) + g", (2, 3, 1, 0.4, 0.3), (1, 2, 1, 0.5, 0.1)),
+}
+
+
+def data_of(name):
+    f, formula, true, start = MODELS[name]
+    return f, formula, f(X, *true) + NOISE, np.array(start, dtype=float)
+
+
+def full(*args, **kwargs):
+    """Return what the full solver finds."""
+    return curve_fit(*args, xtol=1e-12, **kwargs)
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Return a list of the answers of the short way, None where it had none."""
+    answers = []
+    real = lean.Lean.minimise
+
+    def minimise(self, *args):
+        answers.append(real(self, *args))
+        return answers[-1]
+
+    monkeypatch.setattr(lean.Lean, "minimise", minimise)
+    return answers
+
+
+@pytest.mark.parametrize("kind", ["callable", "formula", "jac", "auto"])
+@pytest.mark.parametrize("name", MODELS)
+def test_same_as_the_full_solver(name, kind, short):
+    """Parameters to nine digits of their standard errors, covariances to seven, without the full solver."""
+    f, formula, y, p0 = data_of(name)
+    given = {}
+    if kind == "jac":
+        exact = parse(formula, 1)
+        given = {"jac": lambda x, *p: exact.jacobian(x, p)}
+    elif kind == "auto":
+        given = {"jac": "auto", "method": "trf"}
+    popt, pcov = curve_fit(formula if kind == "formula" else f, X, y, p0, **given)
+    assert short[0] is not None
+    p, C = full(f, X, y, p0)
+    assert (np.abs(popt - p) <= 1e-8 * np.sqrt(np.diag(C))).all()
+    np.testing.assert_allclose(pcov, C, rtol=1e-6, atol=1e-6 * np.sqrt(np.outer(np.diag(C), np.diag(C))).max() * 1e-3)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_few_evaluations(name):
+    """A fit calls the model about as often as SciPy's does, though it goes on to ten digits."""
+    f, _, y, p0 = data_of(name)
+    calls = []
+
+    def counted(x, *p):
+        calls.append(p)
+        return f(x, *p)
+
+    scipy.optimize.curve_fit(counted, X, y, p0)
+    theirs = len(calls)
+    calls.clear()
+    curve_fit(counted, X, y, p0)
+    assert len(calls) <= 1.2 * theirs + 6
+    assert all(type(value) in (np.float64, np.complex128) for p in calls for value in p)
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("kind", ["callable", "formula", "jac"])
+def test_sigma(kind, absolute, short):
+    """Standard deviations by point and for all points, with each kind of model."""
+    f, formula, y, p0 = data_of("decay")
+    exact = parse(formula, 1)
+    given = {"jac": lambda x, *p: exact.jacobian(x, p)} if kind == "jac" else {}
+    for sigma in (0.3, np.linspace(0.5, 2.0, X.size)):
+        del short[:]
+        found = curve_fit(formula if kind == "formula" else f, X, y, p0, sigma, absolute, **given)
+        assert short[0] is not None
+        p, C = full(f, X, y, p0, sigma, absolute)
+        np.testing.assert_allclose(found[0], p, rtol=1e-8)
+        np.testing.assert_allclose(found[1], C, rtol=1e-6)
+
+
+@pytest.mark.parametrize("points", [20, 1000, 100_000])
+def test_other_numbers_of_points(points, short):
+    """Few points and many."""
+    x = np.linspace(0.0, 4.0, points)
+    y = decay(x, 2.5, 1.3, 0.5) + 0.02 * np.random.default_rng(1).standard_normal(points)
+    popt, pcov = curve_fit(decay, x, y)
+    assert short[0] is not None
+    p, C = full(decay, x, y)
+    np.testing.assert_allclose(popt, p, rtol=1e-8)
+    np.testing.assert_allclose(pcov, C, rtol=1e-6)
+
+
+# ---------------------------------------------------------------------- what is out of the ordinary
+
+
+def magnitude(x, a, b):
+    return np.abs(a) * np.exp(-np.abs(b) * x)
+
+
+def branch(x, a, b):
+    return np.where(x < 1.0, np.real(a * x), a * x + b * (x - 1.0))
+
+
+def largest(x, a, b):
+    return np.maximum(a * x, b * np.ones_like(x)) if np.isrealobj(a * b) else np.abs(a * x)
+
+
+def refuses(x, a, b):
+    return a * np.exp(-float(b) * x)
+
+
+def lists(x, a, b):
+    return [a * float(value) + b for value in x]
+
+
+@pytest.mark.parametrize("f", [magnitude, branch, largest, refuses, lists])
+def test_models_that_are_not_made_for_complex_numbers(f, short):
+    """Dropped imaginary parts, comparisons, casts and lists: central differences, without a warning."""
+    y = f(X, 2.0, 0.7) + NOISE
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        popt, pcov = curve_fit(f, X, np.asarray(y), [1.5, 0.5])
+        p, C = curve_fit(f, X, np.asarray(y), [1.5, 0.5], jac="3-point")
+    np.testing.assert_allclose(popt, p, rtol=1e-7)
+    np.testing.assert_allclose(pcov, C, rtol=1e-5)
+
+
+def test_data_without_noise(short):
+    """Residuals at the rounding level end a fit; so does a start at the optimum."""
+    for start in ([1.0, 1.0, 1.0], [2.5, 1.3, 0.5]):
+        popt, pcov = curve_fit(decay, X, decay(X, 2.5, 1.3, 0.5), start)
+        np.testing.assert_allclose(popt, [2.5, 1.3, 0.5], rtol=1e-12)
+        assert (np.diag(pcov) < 1e-24).all()
+    popt, _ = curve_fit(line, X, np.zeros(100), [0.0, 0.0])
+    np.testing.assert_array_equal(popt, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("f", "y", "p0"),
+    [
+        (lambda x, a, b, c: a + b + 0.0 * c * x, X, [1.0, 1.0, 1.0]),  # nothing identified
+        (lambda x, a, b: a * b * x, 2.0 * X + NOISE, [1.0, 1.0]),  # one direction
+        (lambda x, a, b: a * np.exp(-b * x), np.full(100, np.nan_to_num(np.inf) ** 0.5), [1.0, 1.0]),  # huge
+        (lambda x, a, b: a * x + b + 1e-7 * a * a, 1e-150 * X, [1e-150, 1e-150]),  # tiny
+        (lambda x, a, b: np.float32(a) * x + b, 2.0 * X, [1.0, 1.0]),  # parameters in float32
+    ],
+)
+def test_no_answer_where_the_full_solver_knows_better(f, y, p0, short):
+    """Then curve_fit returns what it returns with the full solver alone."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            expected = full(f, X, y, p0)
+        except (RuntimeError, ValueError) as error:
+            with pytest.raises(type(error)):
+                curve_fit(f, X, y, p0)
+            return
+        found = curve_fit(f, X, y, p0)
+    assert all(answer is None for answer in short)
+    np.testing.assert_array_equal(found[0], expected[0])
+
+
+def test_a_model_that_changes_its_kind_is_left_to_the_full_solver(short):
+    """Integers, other shapes or complex values on the way are no ordinary answers."""
+    calls = []
+
+    def moody(x, a, b):
+        calls.append(1)
+        z = a * x + b
+        return z.astype(np.complex128) if len(calls) == 5 else z
+
+    popt, _ = curve_fit(moody, X, 2.0 * X + 1.0, [1.0, 1.0])
+    np.testing.assert_allclose(popt, [2.0, 1.0], rtol=1e-6)
+
+
+def test_no_state_from_one_fit_to_the_next():
+    """The same fit twice gives the same bits, other fits in between or not."""
+    f, formula, y, p0 = data_of("decay")
+    for model in (f, formula):
+        first = curve_fit(model, X, y, p0)
+        curve_fit(f, X[:50], y[:50], 2.0 * p0)
+        again = curve_fit(model, X, y, p0)
+        np.testing.assert_array_equal(first[0], again[0])
+        np.testing.assert_array_equal(first[1], again[1])
+
+
+# ---------------------------------------------------------------------- NIST
+
+
+@functools.cache
+def nist(name, start, kind):
+    """Return the correct digits of parameters and standard errors, at most 11."""
+    problem = load(name)
+    x = problem.x[:, 0] if problem.x.shape[1] == 1 else problem.x.T
+    order = np.arange(problem.certified.size)
+    if kind == "formula":
+        text = problem.formula
+        if x.ndim == 2:
+            text = re.sub(r"\bx2\b", "x1", re.sub(r"\bx1\b", "x0", text))
+        model = parse(text, 1 if x.ndim == 1 else 2)
+        order = np.array([int(parameter[1:]) - 1 for parameter in model.parameters])
+    else:
+
+        def model(x, *theta):
+            return problem._replace(x=x[:, None] if x.ndim == 1 else x.T, y=0.0).residual(theta)
+
+    popt, pcov = curve_fit(model, x, problem.y, problem.starts[start][order])
+    pairs = (popt, problem.certified[order]), (np.sqrt(np.diag(pcov)), problem.stderr[order])
+    return [min(11.0, -np.log10(np.max(np.abs(got / exact - 1.0)) + 1e-16)) for got, exact in pairs]
+
+
+@pytest.mark.parametrize("kind", ["callable", "formula"])
+def test_nist(kind):
+    """Each of 54 runs has six digits, half of them more than ten; standard errors nine."""
+    found = np.array([nist(name, start, kind) for name in NAMES for start in (0, 1)])
+    assert (found[:, 0] >= 6.0).all()
+    assert np.median(found[:, 0]) >= 10.0
+    assert np.median(found[:, 1]) >= 9.0
+
+
+# ---------------------------------------------------------------------- renting and buying
+
+
+def test_accounts(monkeypatch):
+    """A formula is compiled when its fits have cost as much as compiling; the solver is not even imported before."""
+    monkeypatch.setattr(compiled, "is_ready", lambda: False)
+    monkeypatch.setattr(compiled, "_whole", compiled.Account(compiled.LOADING))
+    formula, account = parse("a*x + b*x**3", 1), compiled.Account(compiled.PASS)
+    assert not compiled.is_worth_it(formula, account)
+    compiled._whole.spent = compiled.LOADING
+    monkeypatch.setattr("sosolve.kernels.cache.is_on_disk", lambda dispatcher: False)
+    assert not compiled.is_worth_it(formula, account)
+    assert compiled._whole.due == compiled.COMPILING
+    monkeypatch.setattr("sosolve.kernels.cache.is_on_disk", lambda dispatcher: True)
+    compiled._whole.spent = compiled.COMPILING
+    assert not compiled.is_worth_it(formula, account)
+    account.spent = compiled.PASS
+    assert compiled.is_worth_it(formula, account)
+
+
+def test_time_is_booked():
+    """A fit in NumPy is charged to its formula and to all of them."""
+    formula = parse("a*exp(-b*x) + c*x", 1)
+    before = compiled._whole.spent
+    curve_fit(formula, X, X + NOISE, [1.0, 1.0, 1.0])
+    account = compiled.account_of(formula)
+    assert account.model is not None or 0.0 < account.spent <= compiled._whole.spent - before
+
+
+def test_index_on_disk():
+    """What has no cache is not on disk."""
+    from sosolve.kernels.cache import is_on_disk
+
+    assert not is_on_disk(object())
+
+
+def test_scipy_agrees_to_its_own_digits():
+    """No other minimum than SciPy's."""
+    for name in MODELS:
+        f, _, y, p0 = data_of(name)
+        theirs = scipy.optimize.curve_fit(f, X, y, p0)
+        np.testing.assert_allclose(curve_fit(f, X, y, p0)[0], theirs[0], rtol=1e-5)
+
+
+def test_rows_agree_with_differences():
+    """Sums of forward, central and complex differences and of a formula are one matrix."""
+    f, formula, y, p0 = data_of("peak")
+    data = curve_data(X, y, 0.5 + X, None, None)
+    rows = lean.CallableRows(f, data, p0, None)
+    at, cost = rows.residual(p0.tolist())
+    exact = lean.FormulaRows(parse(formula, 1), data)
+    A, expected = exact.residual(p0.tolist())
+    assert cost == pytest.approx(expected, rel=1e-14)
+    right = np.array(exact.slopes(A, True, False)[0])
+    for found, tolerance in ((rows.forward(at), 1e-6), (rows.central(at), 1e-9), (rows.imaginary(at), 1e-13)):
+        sums, units = found
+        scale = np.array([*units, 1.0])
+        got = np.array(sums) * np.outer(scale, scale)
+        size = np.sqrt(np.outer(np.diag(right), np.diag(right)))
+        assert np.max(np.abs(got - right) / size) <= tolerance
