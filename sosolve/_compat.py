@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_cupy_array
 from sklearn.base import _fit_context as fit_context
 from sklearn.callback import CallbackSupportMixin
 from sklearn.linear_model._base import LinearClassifierMixin, SparseCoefMixin
@@ -52,7 +52,10 @@ def check_sample_weight(sample_weight, X):
 
 def to_host(array) -> np.ndarray:
     """Return an array of any library as a NumPy array; one of NumPy's is not copied."""
-    return array if isinstance(array, np.ndarray) else move_to(array, xp=np, device="cpu")
+    if isinstance(array, np.ndarray):
+        return array
+    # scikit-learn asks CuPy's arrays only while its dispatch is on
+    return array.get() if is_cupy_array(array) else move_to(array, xp=np, device="cpu")
 
 
 def count(codes, weights, size: int) -> np.ndarray:

@@ -35,10 +35,10 @@ class _Memory:
     """What an array holds of the device's memory; given back when nothing refers to it."""
 
     def __init__(self, size: int):
-        self.size = size
         if _held["bytes"] + size > settings["memory"]:
             raise OutOfMemoryError(f"Out of memory allocating {size} bytes (allocated so far: {_held['bytes']} bytes).")
         _held["bytes"] += size
+        self.size = size
 
     def __del__(self):
         if hasattr(self, "size"):
@@ -250,14 +250,13 @@ def _function(function):
 def _build() -> dict[str, types.ModuleType]:
     """Return the modules by name."""
     cupy = types.ModuleType("cupy")
-    cupy.__version__ = "14.0.0"
     for name in np.__all__:
         value = getattr(np, name)
         if name in ("ndarray", "linalg", "fft", "random", "testing") or isinstance(value, types.ModuleType):
             continue
         is_plain = isinstance(value, type) or not callable(value) or name in ("finfo", "iinfo", "dtype", "result_type")
         setattr(cupy, name, value if is_plain or name in ("can_cast", "promote_types") else _function(value))
-    cupy.ndarray = ndarray
+    cupy.ndarray, cupy.__version__ = ndarray, "14.0.0"
     cupy.result_type = lambda *args: np.result_type(*(a._a if isinstance(a, ndarray) else a for a in args))
     cupy.finfo, cupy.iinfo, cupy.dtype = np.finfo, np.iinfo, np.dtype
 
@@ -494,7 +493,9 @@ class csc_matrix(csr_matrix):
 
 MODULES = _build()
 #: Modules that hold names of CuPy: imported anew with the fake, and dropped after it.
-STALE = ("sosolve.kernels.cupy_gpu", "sosolve.kernels.cupy_stream", "array_api_compat.cupy")
+STALE = ("sosolve.kernels.cupy_gpu", "sosolve.kernels.cupy_stream")
+#: The wrapper of array-api-compat around the fake; which one belongs to which arrays it remembers for good.
+_wrapper: dict[str, types.ModuleType] = {}
 
 
 @contextlib.contextmanager
@@ -502,12 +503,11 @@ def installed(**changes):
     """Put the fake in the place of CuPy, with other settings for the time."""
     from sosolve.kernels import device
 
-    before = {name: sys.modules.get(name) for name in MODULES}
-    old = dict(settings)
-    _drop_stale()
+    old, before = dict(settings), _taken(*MODULES, "array_api_compat.cupy")
+    _taken(*STALE)
     device.kernel.cache_clear()
     device._compiled.cache_clear()
-    sys.modules.update(MODULES)
+    sys.modules.update(MODULES | _wrapper)
     settings.update(changes)
     counts.clear()
     owner, device._owner = device._owner, None
@@ -517,22 +517,22 @@ def installed(**changes):
         device._owner = owner
         settings.clear()
         settings.update(old)
-        for name, module in before.items():
-            if module is None:
-                sys.modules.pop(name, None)
-            else:
-                sys.modules[name] = module
-        _drop_stale()
+        _wrapper.update(_taken("array_api_compat.cupy"))
+        _taken(*MODULES, *STALE)
+        sys.modules.update(before)
         device.kernel.cache_clear()
         device._compiled.cache_clear()
 
 
-def _drop_stale():
-    for name in [n for n in sys.modules if n.startswith(STALE)]:
-        parent, _, child = name.rpartition(".")
-        if hasattr(sys.modules.get(parent), child):
-            delattr(sys.modules[parent], child)
-        del sys.modules[name]
+def _taken(*stems):
+    """Remove modules of these names and below, and return them."""
+    names = [n for n in sys.modules for stem in stems if n == stem or n.startswith(f"{stem}.")]
+    found = {name: sys.modules.pop(name) for name in dict.fromkeys(names)}
+    kernels = sys.modules["sosolve.kernels"]
+    for name in found:
+        if name in STALE:
+            vars(kernels).pop(name.rpartition(".")[2], None)
+    return found
 
 
 def to_host(value):

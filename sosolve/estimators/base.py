@@ -35,6 +35,7 @@ from .certificate import certify
 from .common import Watcher, advised, restored_on_error
 from .optimality import percent
 from .outputs import OneRowEach
+from .placement import DEVICES, guarded
 from .problem import Problem
 
 #: Names of scikit-learn's solvers that have no second-order counterpart: the automatic choice stands in for them.
@@ -56,6 +57,9 @@ LOST = (Status.NONFINITE, Status.LINE_SEARCH_FAILED, Status.STALLED, Status.NOT_
 class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
     """Base of the linear classifiers: everything but the constructor and the shape of the coefficients."""
 
+    #: Where to compute, for those that have no parameter of that name: where X is.
+    device: str | None = None
+
     _parameter_constraints: dict = {
         "C": [Interval(Real, 0, None, closed="right")],
         "tol": [Interval(Real, 0, None, closed="left")],
@@ -65,24 +69,32 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "verbose": ["verbose"],
         "warm_start": ["boolean"],
+        "device": [StrOptions(set(DEVICES)), None],
     }
 
     # ------------------------------------------------------------------ fit
 
     def _fit(self, X, y, sample_weight, C: float):
         """Fit with inverse penalty C (inf for none); attributes change only when everything has gone well."""
-        with restored_on_error(self), thread_limit(effective_threads()), np.errstate(all="ignore"):
-            problem = Problem(self, X, y, sample_weight, C)
-            watcher = LoopWatcher(self, problem)
-            solver, result = self._solve(problem, watcher)
-            if result.status in LOST and problem.unseen:
-                problem.check_finite()  # raises for NaN and inf; else entries too far out for the basis of a sample
-                problem = watcher.problem = Problem(self, X, y, sample_weight, C, careful=True)
-                solver, result = self._solve(problem, watcher)
-            watcher.close()
-            self._unpack(problem, solver, result)
+        guard = guarded(X, self.device, type(self).__name__)
+        with restored_on_error(self), thread_limit(effective_threads()), np.errstate(all="ignore"), guard:
+            # in a frame of its own: once that is left, nothing holds memory of a device
+            result = self._minimised(X, y, sample_weight, C)
         warn_unless_converged(self, result)
         return self
+
+    def _minimised(self, X, y, sample_weight, C: float) -> Result:
+        """Return the outcome of the fit, with the fitted attributes set."""
+        problem = Problem(self, X, y, sample_weight, C)
+        watcher = LoopWatcher(self, problem)
+        solver, result = self._solve(problem, watcher)
+        if result.status in LOST and problem.unseen:
+            problem.check_finite()  # raises for NaN and inf; else entries too far out for the basis of a sample
+            problem = watcher.problem = Problem(self, X, y, sample_weight, C, careful=True)
+            solver, result = self._solve(problem, watcher)
+        watcher.close()
+        self._unpack(problem, solver, result)
+        return result
 
     def _solve(
         self, problem: Problem, watcher: Callable | None, start: tuple[Array, str] | None = None
@@ -105,7 +117,10 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
         for name, value in problem.attributes(result.theta).items():
             setattr(self, name, value)
         self.classes_ = problem.classes
-        self.n_iter_ = problem.xp.asarray([result.n_iter], dtype=problem.xp.int32, device=problem.device)
+        home = problem.placement.home
+        self.n_iter_ = home(problem.xp.asarray([result.n_iter], dtype=problem.xp.int32, device=problem.device))
+        result.theta = home(result.theta)
+        self.device_ = problem.placement.name
         self.solver_ = solver
         self.history_ = result.history
         self.result_ = result
@@ -116,7 +131,7 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
             solver, reason = self.solver, "given as an instance"
         elif self.solver == "auto" or self.solver in STAND_INS:
             n, d = problem.model.X.shape
-            solver, reason = choose(n, d, problem.model.n_outputs, scipy.sparse.issparse(problem.model.X))
+            solver, reason = choose(n, d, problem.model.n_outputs, hasattr(problem.model.X, "indptr"))
             if problem.model.X is not problem.X:
                 reason = f"{problem.X.shape[1]} columns replaced by the {d} of their thin factor; {reason}"
             if self.solver in STAND_INS:

@@ -59,6 +59,11 @@ class LogisticRegression(LinearClassifier):
     n_jobs : None
         Accepted for compatibility (deprecated in scikit-learn 1.8). The number of threads follows
         SOSOLVE_NUM_THREADS, OMP_NUM_THREADS and threadpoolctl.
+    device : {"auto", "cpu", "cuda"} or None, default=None
+        Where to compute. None: where X is (an array of CuPy, or of PyTorch on an NVIDIA device, stays there while
+        scikit-learn's array_api_dispatch is on; NumPy means the processor). "cuda" takes X from the host to the current
+        CUDA device and brings the results back as NumPy arrays; X is streamed where it does not fit. "auto" does so
+        where a rough model of the time says that it pays and a device is there. `device_` tells.
 
     Attributes
     ----------
@@ -72,6 +77,8 @@ class LogisticRegression(LinearClassifier):
         Where X has column names.
     solver_ : Solver
         What ran, with all its settings; `history_.notes["solver"]` says why.
+    device_ : str
+        Where the fit ran: "cpu", "cuda:0" or what the library of X calls it.
     history_ : History
         One record an iteration: value, gradient, decrement, CG iterations, passes over X, seconds.
     result_ : Result
@@ -132,6 +139,7 @@ class LogisticRegression(LinearClassifier):
         verbose=0,
         warm_start=False,
         n_jobs=None,
+        device=None,
     ):
         self.penalty = penalty
         self.C = C
@@ -147,6 +155,7 @@ class LogisticRegression(LinearClassifier):
         self.verbose = verbose
         self.warm_start = warm_start
         self.n_jobs = n_jobs
+        self.device = device
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None):

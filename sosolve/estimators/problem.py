@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse
-from array_api_compat import array_namespace, is_numpy_array
+from array_api_compat import is_numpy_array
 from sklearn.utils import assert_all_finite
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import validate_data
 
 from .._compat import check_sample_weight, count, get_namespace_and_device, move_to, to_host
+from ..kernels.streamed import StreamedRows
 from ..objectives import L2, DataTerm, LinearModel, Sum
 from ..objectives.models import moments_of_sample, sample_blocks
 from ..objectives.small import CopiedModel, suits
@@ -23,6 +24,7 @@ from ..objectives.thin import ThinModel, pays
 from ..protocols import Array, Point
 from .auto import START_CLASS, start_share
 from .labels import classes_and_codes
+from .placement import on_host, placed
 
 #: Entries of X from which a pass for the check of NaN and inf is saved.
 FINITE_LATER = 1_000_000
@@ -37,7 +39,8 @@ class Problem:
     """The data of one fit, checked, and the objective in the standardised basis.
 
     Everything of size n or d is in the namespace and on the device of X: NumPy, unless scikit-learn's
-    `array_api_dispatch` is on. The labels may be elsewhere; only their codes follow X.
+    `array_api_dispatch` is on or the estimator's `device` takes X to another place. The labels may be elsewhere; only
+    their codes follow X.
     """
 
     def __init__(self, estimator: LinearClassifier, X, y, sample_weight, C: float, careful: bool = False):
@@ -51,7 +54,10 @@ class Problem:
             and sample_weight is None
             and estimator.class_weight is None
         )
-        xp, _, self.device = get_namespace_and_device(X)
+        self.name = type(estimator).__name__
+        wanted = estimator.device
+        X, y, sample_weight = (on_host(a, wanted, self.name) for a in (X, y, sample_weight))
+        xp, _, where = get_namespace_and_device(X)
         X, y = validate_data(
             estimator,
             X,
@@ -63,22 +69,22 @@ class Problem:
         )
         if scipy.sparse.issparse(X):
             X = checked_csr(X)
-        self.X, self.name = X, type(estimator).__name__
-        self.xp = np if scipy.sparse.issparse(X) or is_numpy_array(X) else array_namespace(X)
         self.classes, codes = classes_and_codes(y)
-        self.codes = codes if self.xp is np and is_numpy_array(codes) else move_to(codes, xp=xp, device=self.device)
         self.n_classes = self.classes.shape[0]
         if self.n_classes < 2:
             raise ValueError(
                 f"{self.name} received y with one class only, {self.classes[0]}; it needs samples of at least 2 "
                 "classes: check how y was selected or split"
             )
-        self.total, self.weights = self._weigh(estimator, sample_weight)
-        self.prior = self._prior()
-        self._penalise(C)
         self.outputs = estimator._outputs(to_host(self.classes))
         loss = self.outputs.loss
-        make = ThinModel if pays(X, self.alpha) else (CopiedModel if suits(X) else LinearModel).standardised
+        self.given, self.placement = X, placed(X, wanted, loss.n_outputs, self.name, xp, where)
+        self.X, self.xp, self.device = self.placement.X, self.placement.xp, self.placement.device
+        self.codes = codes if self.xp is np and is_numpy_array(codes) else self.moved(codes)
+        self.total, self.weights = self._weigh(estimator, X, sample_weight)
+        self.prior = self._prior()
+        self._penalise(C)
+        make = ThinModel if pays(self.X, self.alpha) else (CopiedModel if suits(self.X) else LinearModel).standardised
         self.unseen = found_later  # whether there may be NaN, inf or far outliers in X
         self.inverse: Callable[[Array], Array] | None = None  # of the curvature, from a start on a sample
         self.share = 0.0 if careful or scipy.sparse.issparse(X) else start_share(*X.shape, loss.n_outputs)
@@ -86,9 +92,9 @@ class Problem:
         moments = None if drawn is None else moments_of_sample(drawn[1], intercept)
         #: Whether the rows of the sample are like all rows as far as they tell: then its factor preconditions them all.
         self.ordinary = moments is not None
-        arguments = (X, self.weights, self.alpha, loss.n_outputs, intercept)
+        arguments = (self.X, self.weights, self.alpha, loss.n_outputs, intercept)
         self.model = make(*arguments, moments=moments) if self.ordinary else make(*arguments)
-        if found_later and not (np.isfinite(self.model.mean).all() and np.isfinite(self.model.variance).all()):
+        if found_later and not (self._is_finite(self.model.mean) and self._is_finite(self.model.variance)):
             assert_all_finite(X, estimator_name=self.name, input_name="X")
         self._state()
 
@@ -159,7 +165,10 @@ class Problem:
         blocks = sample_blocks(n, max(self.share, SAMPLE_LEAST / n))
         if blocks is None:
             return None
-        rows = self.xp.asarray(np.concatenate([np.arange(a, b) for a, b in blocks]), device=self.device)
+        numbers = np.concatenate([np.arange(a, b) for a, b in blocks])
+        rows = self.xp.asarray(numbers, device=self.device)
+        if isinstance(self.X, StreamedRows):
+            return rows, self.X.gathered(numbers)
         return rows, self.xp.take(self.X, rows, axis=0)
 
     def check_finite(self) -> None:
@@ -171,14 +180,24 @@ class Problem:
             If there are any.
         """
         if self.unseen:
-            assert_all_finite(self.X, estimator_name=self.name, input_name="X")
+            assert_all_finite(self.given, estimator_name=self.name, input_name="X")
 
-    def _weigh(self, estimator, sample_weight) -> tuple[float, Array]:
+    def moved(self, a) -> Array:
+        """Return an array of any library where X is."""
+        if is_numpy_array(a):
+            return a if self.xp is np else self.xp.asarray(a, device=self.device)
+        return move_to(a, xp=self.xp, device=self.device)
+
+    def _is_finite(self, a) -> bool:
+        """Return whether all components are finite."""
+        return bool(self.xp.all(self.xp.isfinite(a)))
+
+    def _weigh(self, estimator, X, sample_weight) -> tuple[float, Array]:
         """Return the sum of the weights, and the weights divided by it: shape (1,) where all rows weigh the same."""
         n = self.X.shape[0]
         if sample_weight is None and estimator.class_weight is None:
             return float(n), self.array([1.0 / n])
-        xp, weights = self.xp, check_sample_weight(sample_weight, self.X)
+        xp, weights = self.xp, self.moved(check_sample_weight(sample_weight, X))
         if estimator.class_weight is not None:
             # each class once with the weight of its rows: the same numbers as from all labels
             labels, totals = to_host(self.classes), count(self.codes, weights, self.n_classes)
@@ -245,8 +264,9 @@ class Problem:
     def attributes(self, theta: Array) -> dict[str, Array]:
         """Return `coef_` and `intercept_` in the user's units and dtype."""
         coef, intercept = self.outputs.to_attributes(*self.model.coefficients(theta), True)
-        xp, dtype = self.xp, self.X.dtype
-        return {"coef_": xp.astype(coef, dtype, copy=False), "intercept_": xp.astype(intercept, dtype, copy=False)}
+        found = {"coef_": coef, "intercept_": intercept}
+        home, astype, dtype = self.placement.home, self.xp.astype, self.X.dtype
+        return {name: home(astype(a, dtype, copy=False)) for name, a in found.items()}
 
     def separated(self, point: Point) -> bool:
         """Return whether the value proves that no finite optimum exists.

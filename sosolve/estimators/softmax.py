@@ -39,6 +39,11 @@ class SoftmaxRegression(LinearClassifier):
         Positive: a line for each iteration.
     warm_start : bool, default=False
         Start from the coefficients of the previous fit.
+    device : {"auto", "cpu", "cuda"} or None, default=None
+        Where to compute. None: where X is (an array of CuPy, or of PyTorch on an NVIDIA device, stays there while
+        scikit-learn's array_api_dispatch is on; NumPy means the processor). "cuda" takes X from the host to the current
+        CUDA device and brings the results back as NumPy arrays; X is streamed where it does not fit. "auto" does so
+        where a rough model of the time says that it pays and a device is there. `device_` tells.
 
     Attributes
     ----------
@@ -50,7 +55,7 @@ class SoftmaxRegression(LinearClassifier):
     n_features_in_ : int
     feature_names_in_ : ndarray of str
         Where X has column names.
-    solver_, history_, result_, optimality_
+    solver_, device_, history_, result_, optimality_
         As in :class:`LogisticRegression`.
 
     Raises
@@ -89,6 +94,7 @@ class SoftmaxRegression(LinearClassifier):
         max_iter=100,
         verbose=0,
         warm_start=False,
+        device=None,
     ):
         self.C = C
         self.reference_class = reference_class
@@ -99,6 +105,7 @@ class SoftmaxRegression(LinearClassifier):
         self.max_iter = max_iter
         self.verbose = verbose
         self.warm_start = warm_start
+        self.device = device
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None):

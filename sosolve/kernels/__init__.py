@@ -8,6 +8,7 @@ from types import ModuleType
 import numpy as np
 
 from . import reference
+from .streamed import StreamedRows
 
 #: Stored entries of X below which plain array code is used: a fit of that size is over before the compiled
 #: kernels are read from their cache (about 0.2 s a process).
@@ -26,8 +27,12 @@ def kernels_for(X) -> ModuleType:
     -------
     module
         For float32 and float64: `numba_cpu` for large NumPy arrays and CSR matrices of SciPy, `cupy_gpu` for those of
-        CuPy. Else `reference`.
+        CuPy, `cupy_stream` for `StreamedRows`. Else `reference`.
     """
+    if isinstance(X, StreamedRows):
+        from . import cupy_stream
+
+        return cupy_stream
     entries = X.data if hasattr(X, "indptr") else X
     cupy = sys.modules.get("cupy")
     if cupy is not None and isinstance(entries, cupy.ndarray):

@@ -127,7 +127,7 @@ def _fused_rows(function, X, y, s, w, b):
     y, s, w, b = _doubles(y), _doubles(s), _doubles(w), _doubles(b)
     plan.launch(function, y, s, _one_weight(s), w, b, z, h, partial)
     sums = _added(partial)
-    return float(sums[plan.d + 1]), z, h, sums[: plan.d], sums[plan.d]
+    return sums[plan.d + 1], z, h, sums[: plan.d], sums[plan.d]
 
 
 # ---------------------------------------------------------------------- any other X: chunks of products
@@ -276,7 +276,7 @@ def _fused(rows, X, y, s, w, b):
         return r
 
     g, total = plan.passes(K, d, rows_of)
-    return float(cupy.concatenate(values).sum()), z, curv, g, total
+    return cupy.concatenate(values).sum(), z, curv, g, total
 
 
 # ---------------------------------------------------------------------- products
@@ -336,15 +336,18 @@ def softmax_normal_mv(X, P, s, v, v0):
 
 def logistic_linear(X, y, s, w, b):
     """Return (value, z, h, X' r, sum r) of the logistic loss of z = X w + b, in one pass."""
-    return _one_output("logistic", X, y, s, w, b)
+    value, *rest = one_output("logistic", X, y, s, w, b)
+    return float(value), *rest
 
 
 def squared_linear(X, y, s, w, b):
     """Return (value, z, h, X' r, sum r) of the squared loss of z = X w + b, in one pass."""
-    return _one_output("squared", X, y, s, w, b)
+    value, *rest = one_output("squared", X, y, s, w, b)
+    return float(value), *rest
 
 
-def _one_output(loss, X, y, s, w, b):
+def one_output(loss, X, y, s, w, b):
+    """Return what the fused kernel of the loss of that name returns, with the value still on the device."""
     if _Rows.fits(X):
         return _fused_rows(f"{loss}_rows", X, y, s, w, b)
 
@@ -358,12 +361,14 @@ def _one_output(loss, X, y, s, w, b):
 
 def softmax_linear(X, y, s, w, b, reference):
     """Return (value, z, P, X' r, sum r) of the softmax loss of z = X w' + b, in one pass."""
-    K, d = b.shape[0], X.shape[1]
+    value, *rest = outputs(X, y, s, w, b, reference)
+    return float(value), *rest
 
-    def rows(y, z, s, P):
-        return _softmax_sample(y, z, s, reference, P)
 
-    return _fused(rows, X, y, s, w.reshape(K, d), b)
+def outputs(X, y, s, w, b, reference):
+    """Return what `softmax_linear` returns, with the value still on the device."""
+    w = w.reshape(b.shape[0], X.shape[1])
+    return _fused(lambda y, z, s, P: _softmax_sample(y, z, s, reference, P), X, y, s, w, b)
 
 
 # ---------------------------------------------------------------------- matrices and moments
@@ -465,14 +470,18 @@ def moments(X, s, centre):
     if centre and n:
         heaviest = cupy.argmax(s) if s.shape[0] == n else cupy.zeros((), dtype=cupy.int64)
         shift = X[heaviest[None], :][0].astype(cupy.float64)
-    first, second, top = _moments(X, s, shift)
-    safe = ((top == 0.0) | ((top > 1e-140) & (top < 1e140))) & cupy.isfinite(second)
-    if not bool(safe.all()):
+    first, second, top = column_sums(X, s, shift)
+    if not in_range(second, top):
         return reference.moments(X, s, centre)
     return reference.finish_moments(shift, cupy.ones(d), first, second, top, centre)
 
 
-def _moments(X, s, shift):
+def in_range(second, top) -> bool:
+    """Return whether the squares of the columns neither overflowed nor vanished; waits for the device."""
+    return bool((((top == 0.0) | ((top > 1e-140) & (top < 1e140))) & cupy.isfinite(second)).all())
+
+
+def column_sums(X, s, shift):
     """Return the weighted sums of x - shift and of its square, and its largest absolute value, each (d,)."""
     n, d = X.shape
     rows_are_fast = int(X.strides[0] < X.strides[1])

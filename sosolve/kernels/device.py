@@ -190,16 +190,18 @@ def freed_on_error(caller: str, needed: int) -> Iterator[None]:
     Raises
     ------
     MemoryError
-        In place of CuPy's own error.
+        In place of CuPy's own error, which is one too.
     """
-    import cupy
-
     try:
         yield
-    except cupy.cuda.memory.OutOfMemoryError as error:
+    except MemoryError as error:
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
         text = str(error)
     else:
         return
+    import cupy
+
     # outside the handler: the exception's traceback held the arrays of the failed fit
     cupy.get_default_memory_pool().free_all_blocks()
     cupy.get_default_pinned_memory_pool().free_all_blocks()
@@ -209,3 +211,31 @@ def freed_on_error(caller: str, needed: int) -> Iterator[None]:
         f"of {total / 1e9:.3g} GB are free now: free device arrays, pass X as a NumPy array with device='cuda' (it is "
         "streamed where it does not fit), take float32, or use device='cpu'"
     )
+
+
+def sparse_to_device(X):
+    """Return a copy of SciPy's CSR matrix as CuPy's."""
+    from cupyx.scipy.sparse import csr_matrix
+
+    return csr_matrix(X)
+
+
+def adopted(X):
+    """Return an array on an NVIDIA device as CuPy's, sharing its memory through DLPack."""
+    import cupy
+
+    return cupy.from_dlpack(X)
+
+
+def current() -> str:
+    """Return the name of the current device, "cuda:0"."""
+    import cupy
+
+    return f"cuda:{cupy.cuda.runtime.getDevice()}"
+
+
+@contextlib.contextmanager
+def on_device_of(X) -> Iterator[None]:
+    """Make the device of an array of CuPy the current one."""
+    with X.device:
+        yield

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from itertools import pairwise
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace, device, is_array_api_obj
 
 from ..kernels import kernels_for
 from ..protocols import Array, Counts
@@ -65,7 +65,7 @@ class LinearModel:
         self.X, self.n_outputs, self.fit_intercept = X, n_outputs, fit_intercept
         self.n_rows, self.n_features = X.shape
         self.kernels: ModuleType = kernels_for(X)
-        data = getattr(X, "data", X) if hasattr(X, "indptr") else X
+        data: Any = X if is_array_api_obj(X) else cast(Any, X).data  # CSR, and rows that are streamed
         self.xp = xp = array_namespace(data)
         where = {"dtype": xp.float64, "device": device(data)}
         self.mean = xp.zeros(self.n_features, **where) if mean is None else mean
@@ -105,7 +105,7 @@ class LinearModel:
         """
         if moments is None:
             mean, spread, reach = raw = cls._moments(X, weights, bool(fit_intercept))
-            if not hasattr(X, "indptr"):
+            if is_array_api_obj(X):
                 mean, spread = without_outliers(X, weights, mean, spread, reach, bool(fit_intercept))
         else:
             # Bounds for those who need them: twice the estimated deviation, and a reach that nothing exceeds.

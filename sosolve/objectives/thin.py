@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace, device, is_array_api_obj
 
 from .models import LinearModel
 
@@ -128,6 +128,8 @@ def pays(X: Any, strength: float) -> bool:
     """Return whether the n x n algebra is right and cheaper for this X: n < d, a ridge, columns of similar units."""
     n, d = X.shape
     if not (n < d and n <= THIN_ROWS and d >= THIN_COLUMNS and strength > 0.0):
+        return False
+    if not (scipy.sparse.issparse(X) or is_array_api_obj(X)):  # sparse or streamed on a device
         return False
     xp = np if scipy.sparse.issparse(X) else array_namespace(X)
     if scipy.sparse.issparse(X):
