@@ -15,6 +15,7 @@
 #include <tuple>
 #include <utility>
 #include <vector>
+#include <setjmp.h>
 #include <ucontext.h>
 
 #define __device__
@@ -36,23 +37,32 @@ namespace host {
 enum State { READY, AT_BARRIER, AT_WARP, DONE };
 
 struct Thread {
-    ucontext_t context;
+    ucontext_t context;  // begins the thread
+    jmp_buf place;       // goes on with it: unlike swapcontext, a jump makes no system call
     std::unique_ptr<char[]> stack;
     State state;
+    bool begun;
 };
 
 static std::vector<double> shared;
 static std::vector<Thread> threads;
-static ucontext_t scheduler;
+static jmp_buf scheduler;
 static unsigned current;
 static const char* fault;
 static double exchange[32 * 64];  // one word a thread, for shuffles
 
 constexpr size_t STACK = 128 * 1024;
 
-inline void wait(State state) {
+__attribute__((noinline)) static void wait(State state) {
     threads[current].state = state;
-    swapcontext(&threads[current].context, &scheduler);
+    if (!_setjmp(threads[current].place)) _longjmp(scheduler, 1);
+}
+
+__attribute__((noinline)) static void resume(Thread& thread) {
+    if (_setjmp(scheduler)) return;
+    if (thread.begun) _longjmp(thread.place, 1);
+    thread.begun = true;
+    setcontext(&thread.context);
 }
 
 template <class V>
@@ -89,7 +99,7 @@ void entry(unsigned low, unsigned high) {
     Body* body = reinterpret_cast<Body*>((uintptr_t(high) << 32) | uintptr_t(low));
     (*body)();
     threads[current].state = DONE;
-    swapcontext(&threads[current].context, &scheduler);
+    _longjmp(scheduler, 1);
 }
 
 // Runs the threads of one block; `order` 0 is ascending, 1 descending, others a fixed shuffle.
@@ -114,6 +124,7 @@ void run_block(Body& body, unsigned count, int order) {
         thread.context.uc_stack.ss_size = STACK;
         thread.context.uc_link = nullptr;
         thread.state = READY;
+        thread.begun = false;
         makecontext(&thread.context, reinterpret_cast<void (*)()>(entry<Body>), 2, unsigned(address & 0xffffffffu),
                     unsigned(address >> 32));
     }
@@ -125,7 +136,7 @@ void run_block(Body& body, unsigned count, int order) {
             threadIdx.x = turn % blockDim.x;
             threadIdx.y = turn / blockDim.x % blockDim.y;
             threadIdx.z = turn / blockDim.x / blockDim.y;
-            swapcontext(&scheduler, &threads[turn].context);
+            resume(threads[turn]);
             moved = true;
         }
         if (fault) return;

@@ -45,7 +45,7 @@ def library(code: str) -> ctypes.CDLL:
     exports = "\n".join(f"EXPORT({name})" for name in names)
     stem = Path(_folder().name) / hashlib.sha256(code.encode()).hexdigest()[:16]
     stem.with_suffix(".cpp").write_text(f'#include "{HERE / "host_cuda.hpp"}"\n{code}\n{exports}\n')
-    command = ["g++", "-std=c++17", "-O1", "-fPIC", "-shared", "-w", "-ffp-contract=fast", "-mfma"]
+    command = ["g++", "-std=c++17", "-O1", "-U_FORTIFY_SOURCE", "-fPIC", "-shared", "-w", "-ffp-contract=fast", "-mfma"]
     if platform.machine() != "x86_64":
         command.remove("-mfma")
     command += ["-o", str(stem.with_suffix(".so")), str(stem.with_suffix(".cpp"))]

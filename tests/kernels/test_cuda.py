@@ -11,7 +11,7 @@ from kernel_calls import CALLS, STORAGES, D, same, vectors
 from sosolve.kernels import device, kernels_for, reference
 
 #: Columns on both sides of each change of the plan: lanes on a row, packs a lane, warps a row, too wide.
-WIDTHS = [1, 3, 4, 8, 15, 33, 64, 100, 101, 130, 260, 512, 514, 1030, 4096]
+WIDTHS = [1, 3, 4, 8, 15, 33, 64, 100, 101, 130, 260, 512, 514, 1030, 2100]
 
 on_host = pytest.mark.skipif(bool(host_cuda.reason_not_to_run()), reason=host_cuda.reason_not_to_run() or "can run")
 
