@@ -32,6 +32,7 @@ LAZY = r"numba|cupy|dask|sympy|pandas|matplotlib|rich"
 COMPILED = {"kernels/cache.py", "kernels/numba_cpu.py", "kernels/numba_chunks.py", "kernels/numba_losses.py"}
 COMPILED |= {"kernels/numba_storage.py", "kernels/parts.py", "curves/batch.py", "curves/batch_kernels.py"}
 COMPILED |= {"kernels/cupy_gpu.py", "kernels/cupy_stream.py"}
+COMPILED |= {"kernels/numba_coordinates.py"}
 
 
 def imports_of(source: str, path: Path):

@@ -43,11 +43,6 @@ EXCEPTIONS = {
         "step before"
     ),
     r"test_logistic_regression_callback_support\[": "counts an empty task of SciPy's L-BFGS after the last iteration",
-    (
-        r"test_sample_and_class_weight_equivalence_liblinear|test_logreg_l1|test_saga_vs_liblinear\[.*-1\]"
-        r"|test_liblinear_not_stuck|test_logisticregression_liblinear_sample_weight\[params0|test_lr_penalty_l1ratio_inc"
-        r"|test_elastic_net|test_LogisticRegression_elastic|test_l1_ratio_non|test_scores_attribute_layout_elasticnet"
-    ): "needs an L1 penalty, which is not there yet",
     r"test_logistic_regression_callback_support_warning": "asks for callbacks to be refused by solvers but lbfgs",
 }
 

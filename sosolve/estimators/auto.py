@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..protocols import Array
-from ..solvers import NewtonCG, NewtonCholesky, Solver
+from ..solvers import NewtonCG, NewtonCholesky, ProximalNewton, Solver
 from ..solvers.newton import CGState
 
 #: Parameters up to which a dense Hessian of few rows is cheaper than the Python overhead of conjugate gradients.
@@ -48,6 +48,33 @@ def choose(n: int, d: int, K: int, is_sparse: bool) -> tuple[Solver, str]:
         return NewtonCG(preconditioner="cholesky", sample_rows=rows), reason
     reason = f"{p} parameters, {n} rows: conjugate gradients; a factor of {rows:.0%} of the rows if they turn out slow"
     return NewtonCG(sample_rows=rows, dense_size=SAMPLED_SIZE, switch_after=max(8, round(2.0 * cost))), reason
+
+
+def proximal(solver: str | Solver) -> tuple[Solver, str]:
+    """Return the solver for a problem with an L1 part or with bounds, and why.
+
+    Parameters
+    ----------
+    solver : str or Solver
+        What the estimator was given.
+
+    Raises
+    ------
+    ValueError
+        If that is a solver for smooth objectives.
+    """
+    if isinstance(solver, ProximalNewton):
+        return solver, "given as an instance"
+    if solver == ProximalNewton.name:
+        return ProximalNewton(), "given by name"
+    if solver in ("auto", "saga", "liblinear"):
+        reason = "an L1 penalty or bounds: zeros and active bounds are found exactly"
+        return ProximalNewton(), reason if solver == "auto" else f"stands in for {solver!r}; {reason}"
+    name = solver if isinstance(solver, str) else type(solver).__name__
+    raise ValueError(
+        f"Solver {name} supports only 'l2' or None penalties and no bounds; received l1_ratio > 0 or bounds: set "
+        "solver='auto' or 'proximal-newton', or leave them out"
+    )
 
 
 #: Entries of X from which a start on a sample of the rows saves time, rows a parameter the sample holds at least, and

@@ -30,7 +30,7 @@ from ..kernels.pool import thread_limit
 from ..protocols import Array, Point
 from ..solvers import SOLVERS, Solver
 from .arguments import unfinished
-from .auto import START_TOL, choose, first_state
+from .auto import START_TOL, choose, first_state, proximal
 from .certificate import certify
 from .common import Watcher, advised, restored_on_error
 from .optimality import percent
@@ -74,23 +74,23 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
 
     # ------------------------------------------------------------------ fit
 
-    def _fit(self, X, y, sample_weight, C: float):
-        """Fit with inverse penalty C (inf for none); attributes change only when everything has gone well."""
+    def _fit(self, X, y, sample_weight, C: float, l1_ratio: float = 0.0):
+        """Fit with inverse penalty C (inf for none) and a share of L1; attributes change only when all went well."""
         guard = guarded(X, self.device, type(self).__name__)
         with restored_on_error(self), thread_limit(effective_threads()), np.errstate(all="ignore"), guard:
             # in a frame of its own: once that is left, nothing holds memory of a device
-            result = self._minimised(X, y, sample_weight, C)
+            result = self._minimised(X, y, sample_weight, C, l1_ratio)
         warn_unless_converged(self, result)
         return self
 
-    def _minimised(self, X, y, sample_weight, C: float) -> Result:
+    def _minimised(self, X, y, sample_weight, C: float, l1_ratio: float) -> Result:
         """Return the outcome of the fit, with the fitted attributes set."""
-        problem = Problem(self, X, y, sample_weight, C)
+        problem = Problem(self, X, y, sample_weight, C, l1_ratio)
         watcher = LoopWatcher(self, problem)
         solver, result = self._solve(problem, watcher)
         if result.status in LOST and problem.unseen:
             problem.check_finite()  # raises for NaN and inf; else entries too far out for the basis of a sample
-            problem = watcher.problem = Problem(self, X, y, sample_weight, C, careful=True)
+            problem = watcher.problem = Problem(self, X, y, sample_weight, C, l1_ratio, careful=True)
             solver, result = self._solve(problem, watcher)
         watcher.close()
         self._unpack(problem, solver, result)
@@ -127,7 +127,9 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
 
     def _resolve_solver(self, problem: Problem) -> tuple[Solver, str]:
         """Return the solver to run, with the estimator's tolerances where it has none of its own, and why."""
-        if isinstance(self.solver, Solver):
+        if not problem.penalty.is_smooth:
+            solver, reason = proximal(self.solver)
+        elif isinstance(self.solver, Solver):
             solver, reason = self.solver, "given as an instance"
         elif self.solver == "auto" or self.solver in STAND_INS:
             n, d = problem.model.X.shape
@@ -149,8 +151,11 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
         sample = problem.sample() if self.solver == "auto" else None
         if sample is None:
             return theta0, "the logarithms of the class frequencies"
-        model = sample.terms[0].model
-        solver, _ = choose(model.n_rows, model.n_features, model.n_outputs, False)
+        if problem.penalty.is_smooth:
+            model = sample.terms[0].model
+            solver, _ = choose(model.n_rows, model.n_features, model.n_outputs, False)
+        else:
+            solver, _ = proximal("auto")
         found = dataclasses.replace(solver, tol=START_TOL, max_iter=20).minimize(sample, theta0)
         if found.status is Status.INTERRUPTED:
             raise KeyboardInterrupt  # there is no iterate on all rows that could be kept

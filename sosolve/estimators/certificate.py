@@ -59,14 +59,16 @@ def certify(problem: Problem, result: Result) -> Optimality:
     """
     unit, value = problem.unit, result.value
     found, decrement = {"value": value}, _last_decrement(result)
-    if math.isfinite(value) and result.status is not Status.NONFINITE and result.point is not None:
+    known = math.isfinite(value) and result.status is not Status.NONFINITE and result.point is not None
+    if known and problem.penalty.is_smooth:
         facts = _Facts(problem, result.point)
         found["newton"], exact = _newton(facts, result)
         decrement = decrement if math.isnan(exact) else exact
         if found["newton"] > NEGLIGIBLE * value:
             found["convexity"] = _convexity(facts)
         worth_a_pass = not result.converged or result.counts.n_passes >= MANY_PASSES
-        if worth_a_pass and min(found.values()) > NEGLIGIBLE * value and problem.alpha > 0.0 and not problem.one_sided:
+        penalised = problem.penalty.is_plain and problem.alpha > 0.0 and not problem.one_sided
+        if worth_a_pass and min(found.values()) > NEGLIGIBLE * value and penalised:
             found["duality"] = _duality(facts)
         stored = facts.storage()
         found = {name: bound + stored for name, bound in found.items()}
@@ -170,7 +172,7 @@ class _Facts:
             slope = float((np.abs(self.g) * np.abs(dv)).sum())
         slope += float((np.abs(self.gc) * np.abs(dc)).sum())
         most = 0.25 if self.K == 1 else 0.5 * self.K
-        return lost + slope + 0.5 * most * change**2 + 0.5 * problem.alpha * total_dw**2
+        return lost + slope + 0.5 * most * change**2 + 0.5 * float(np.max(problem.penalty.strength)) * total_dw**2
 
 
 # ---------------------------------------------------------------------- the Newton step

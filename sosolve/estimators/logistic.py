@@ -5,8 +5,6 @@ from __future__ import annotations
 from numbers import Integral, Real
 from typing import ClassVar
 
-import numpy as np
-
 from .._compat import Hidden, Interval, StrOptions, fit_context
 from .arguments import check_liblinear_classes, strength_and_mixture
 from .base import LinearClassifier
@@ -18,9 +16,11 @@ class LogisticRegression(LinearClassifier):
 
     Minimises the objective of :class:`sklearn.linear_model.LogisticRegression`,
 
-    .. math:: C \sum_i s_i \, \ell(y_i, W x_i + b) + \tfrac12 \lVert W \rVert^2,
+    .. math:: C \sum_i s_i \, \ell(y_i, W x_i + b)
+              + \sum_j \omega_j \bigl( \tfrac{1 - \rho}{2} \lVert w_j \rVert_2^2 + \rho \lVert w_j \rVert_1 \bigr)
 
-    with s_i = sample_weight_i * class_weight[y_i]. For two classes there is one coefficient vector and l is the
+    with s_i = sample_weight_i * class_weight[y_i], rho = l1_ratio, and for each column j of X its coefficients w_j and
+    omega_j = 1, or penalty_weights[j]. For two classes there is one coefficient vector and l is the
     logistic loss; for more there is one vector for each class and l is the softmax loss. The intercept b is never
     penalised. Works in a standardised basis internally (exactly equivalent, X is not copied), so that columns of
     very different units need no scaling, and stops on a scale-free test: half the squared Newton decrement at most
@@ -28,12 +28,12 @@ class LogisticRegression(LinearClassifier):
 
     Parameters
     ----------
-    penalty : {"l2", None}, default="deprecated"
-        As in scikit-learn 1.9: deprecated, use C=np.inf instead of penalty=None.
+    penalty : {"l1", "l2", "elasticnet", None}, default="deprecated"
+        As in scikit-learn 1.9: deprecated, use l1_ratio, and C=np.inf instead of penalty=None.
     C : float, default=1.0
         Inverse strength of the penalty, in (0, inf]; inf means none.
     l1_ratio : float, default=0.0
-        0 is the L2 penalty, the only one so far.
+        Share of L1 in the penalty, in [0, 1]: 0 is L2, 1 is L1, between them the elastic net.
     dual : bool, default=False
         Accepted for compatibility; the primal problem is solved, the optimum is the same.
     tol : float, default=1e-4
@@ -47,9 +47,10 @@ class LogisticRegression(LinearClassifier):
     random_state : int, RandomState instance or None, default=None
         Accepted for compatibility; nothing is random.
     solver : str or Solver, default="auto"
-        "auto", "newton-cg", "newton-cholesky", "trust-region", "bfgs", "lbfgs", or an instance such as
-        `TrustRegion(radius0=10)`, whose settings a grid search reaches as `solver__radius0`. "liblinear", "sag"
-        and "saga" are accepted: the same objective is solved by the automatic choice, and `solver_` tells which.
+        "auto", "newton-cg", "newton-cholesky", "trust-region", "bfgs", "lbfgs", "proximal-newton" (the one for L1 and
+        bounds, which "auto" takes there), or an instance such as `TrustRegion(radius0=10)`, whose settings a grid
+        search reaches as `solver__radius0`. "liblinear", "sag" and "saga" are accepted: the same objective is solved
+        by the automatic choice, and `solver_` tells which.
     max_iter : int, default=100
         Most iterations, >= 0, for a solver without a limit of its own.
     verbose : int, default=0
@@ -64,6 +65,11 @@ class LogisticRegression(LinearClassifier):
         scikit-learn's array_api_dispatch is on; NumPy means the processor). "cuda" takes X from the host to the current
         CUDA device and brings the results back as NumPy arrays; X is streamed where it does not fit. "auto" does so
         where a rough model of the time says that it pays and a device is there. `device_` tells.
+    penalty_weights : array-like of shape (n_features,), default=None
+        >= 0, dimensionless: multiply the penalty of each column, the L1 and the L2 part; 0 leaves it unpenalised.
+    bounds : pair (lower, upper), default=None
+        Each a number or an array of shape (n_features,), -inf and inf where there is none: every coefficient of
+        column j keeps lower_j <= w <= upper_j. The intercept is not bounded.
 
     Attributes
     ----------
@@ -120,6 +126,8 @@ class LogisticRegression(LinearClassifier):
         "intercept_scaling": [Interval(Real, 0, None, closed="neither")],
         "random_state": ["random_state"],
         "n_jobs": [None, Integral],
+        "penalty_weights": ["array-like", None],
+        "bounds": [tuple, list, None],
     }
 
     def __init__(
@@ -140,6 +148,8 @@ class LogisticRegression(LinearClassifier):
         warm_start=False,
         n_jobs=None,
         device=None,
+        penalty_weights=None,
+        bounds=None,
     ):
         self.penalty = penalty
         self.C = C
@@ -156,6 +166,8 @@ class LogisticRegression(LinearClassifier):
         self.warm_start = warm_start
         self.n_jobs = n_jobs
         self.device = device
+        self.penalty_weights = penalty_weights
+        self.bounds = bounds
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None):
@@ -174,23 +186,7 @@ class LogisticRegression(LinearClassifier):
         -------
         self
         """
-        return self._fit(X, y, sample_weight, self._inverse_penalty())
-
-    def _inverse_penalty(self) -> float:
-        """Return C, inf for no penalty, after the deprecations of scikit-learn 1.9.
-
-        Raises
-        ------
-        ValueError
-            If the penalty has an L1 part, or the solver of that name cannot do what is asked.
-        """
-        C, l1_ratio = strength_and_mixture(self)
-        if l1_ratio > 0.0 and not np.isinf(C):
-            raise ValueError(
-                f"received penalty={self.penalty!r} with l1_ratio={self.l1_ratio!r}; only the L2 penalty (l1_ratio=0) "
-                "is available: set l1_ratio=0, or use sklearn.linear_model.LogisticRegression(solver='saga') for L1"
-            )
-        return C
+        return self._fit(X, y, sample_weight, *strength_and_mixture(self))
 
     def _outputs(self, classes):
         check_liblinear_classes(self.solver, len(classes))

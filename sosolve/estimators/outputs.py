@@ -35,10 +35,11 @@ class OneRowEach:
         """Return the intercepts of the model without features, shape (outputs,)."""
         return log_prior - log_prior.mean()
 
-    def to_attributes(self, coef: Array, intercept: Array, centred: bool) -> tuple[Array, Array]:
-        """Return (coef_, intercept_) from the model's; coefficients centred over the classes where asked."""
+    def to_attributes(self, coef: Array, intercept: Array, centred: Array | bool) -> tuple[Array, Array]:
+        """Return (coef_, intercept_) from the model's; the columns of `centred` centred over the classes."""
         xp = array_namespace(coef)
-        return coef - xp.mean(coef, axis=0) if centred else coef, intercept - xp.mean(intercept)
+        means = xp.mean(coef, axis=0)
+        return coef - (means if centred is True else centred * means), intercept - xp.mean(intercept)
 
     def from_attributes(self, coef: Array, intercept: Array) -> tuple[Array, Array]:
         """Return the model's coefficients and intercepts from the attributes."""
@@ -58,7 +59,7 @@ class OneRow(OneRowEach):
         """Return the log odds without features, shape (1,)."""
         return log_prior[1:] - log_prior[:1]
 
-    def to_attributes(self, coef: Array, intercept: Array, centred: bool) -> tuple[Array, Array]:
+    def to_attributes(self, coef: Array, intercept: Array, centred: Array | bool) -> tuple[Array, Array]:
         """Return the pair as it is: nothing is free."""
         return coef, intercept
 
@@ -92,7 +93,7 @@ class AgainstReference(OneRowEach):
         """Return the log odds against the reference without features."""
         return np.delete(log_prior, self.reference) - log_prior[self.reference]
 
-    def to_attributes(self, coef: Array, intercept: Array, centred: bool) -> tuple[Array, Array]:
+    def to_attributes(self, coef: Array, intercept: Array, centred: Array | bool) -> tuple[Array, Array]:
         """Return the pair with a row of zeros for the reference."""
         xp, k = array_namespace(coef), self.reference
         row, constant = xp.zeros_like(coef[:1, :]), xp.zeros_like(intercept[:1])

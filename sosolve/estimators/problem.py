@@ -17,13 +17,14 @@ from sklearn.utils.validation import validate_data
 
 from .._compat import check_sample_weight, count, get_namespace_and_device, move_to, to_host
 from ..kernels.streamed import StreamedRows
-from ..objectives import L2, DataTerm, LinearModel, Sum
+from ..objectives import Composite, DataTerm, LinearModel, Sum
 from ..objectives.models import moments_of_sample, sample_blocks
 from ..objectives.small import CopiedModel, suits
 from ..objectives.thin import ThinModel, pays
 from ..protocols import Array, Point
 from .auto import START_CLASS, start_share
 from .labels import classes_and_codes
+from .penalty import PenaltyTerms
 from .placement import on_host, placed
 
 #: Entries of X from which a pass for the check of NaN and inf is saved.
@@ -43,7 +44,16 @@ class Problem:
     their codes follow X.
     """
 
-    def __init__(self, estimator: LinearClassifier, X, y, sample_weight, C: float, careful: bool = False):
+    def __init__(
+        self,
+        estimator: LinearClassifier,
+        X,
+        y,
+        sample_weight,
+        C: float,
+        l1_ratio: float = 0.0,
+        careful: bool = False,
+    ):
         # For large unweighted data the first pass finds NaN and inf on its way.
         found_later = (
             not careful
@@ -78,13 +88,17 @@ class Problem:
             )
         self.outputs = estimator._outputs(to_host(self.classes))
         loss = self.outputs.loss
+        self.penalty = PenaltyTerms.of(estimator, X.shape[1])
+        if wanted == "auto" and not self.penalty.at(C, l1_ratio, 1.0).is_smooth:
+            wanted = "cpu"
         self.given, self.placement = X, placed(X, wanted, loss.n_outputs, self.name, xp, where)
         self.X, self.xp, self.device = self.placement.X, self.placement.xp, self.placement.device
         self.codes = codes if self.xp is np and is_numpy_array(codes) else self.moved(codes)
         self.total, self.weights = self._weigh(estimator, X, sample_weight)
         self.prior = self._prior()
-        self._penalise(C)
-        make = ThinModel if pays(self.X, self.alpha) else (CopiedModel if suits(self.X) else LinearModel).standardised
+        self._penalise(C, l1_ratio)
+        thin = self.penalty.is_plain and pays(self.X, self.alpha)
+        make = ThinModel if thin else (CopiedModel if suits(self.X) else LinearModel).standardised
         self.unseen = found_later  # whether there may be NaN, inf or far outliers in X
         self.inverse: Callable[[Array], Array] | None = None  # of the curvature, from a start on a sample
         self.share = 0.0 if careful or scipy.sparse.issparse(X) else start_share(*X.shape, loss.n_outputs)
@@ -92,29 +106,52 @@ class Problem:
         moments = None if drawn is None else moments_of_sample(drawn[1], intercept)
         #: Whether the rows of the sample are like all rows as far as they tell: then its factor preconditions them all.
         self.ordinary = moments is not None
-        arguments = (self.X, self.weights, self.alpha, loss.n_outputs, intercept)
+        arguments = (self.X, self.weights, self._strength(), loss.n_outputs, intercept)
         self.model = make(*arguments, moments=moments) if self.ordinary else make(*arguments)
         if found_later and not (self._is_finite(self.model.mean) and self._is_finite(self.model.variance)):
             assert_all_finite(X, estimator_name=self.name, input_name="X")
         self._state()
 
-    def _penalise(self, C: float) -> None:
-        """Set the strength of the penalty beside the mean loss."""
-        self.alpha = min(1.0 / C / self.total, 1e300)
+    def _penalise(self, C: float, l1_ratio: float) -> None:
+        """Set the strength of the penalty beside the mean loss, and its share of L1."""
+        self.penalty = self.penalty.at(C, l1_ratio, self.total)
+        self.alpha = self.penalty.alpha
         #: scikit-learn's objective, C sum loss + |W|^2 / 2, over ours; the sum of the losses without a penalty.
         self.unit = self.total * C if math.isfinite(C) else self.total
 
     def _state(self) -> None:
         """State the objective of these data, this model and this penalty."""
-        data = DataTerm(self.model, self.outputs.loss, self.outputs.encode(self.codes), self.weights)
-        self.objective = Sum([data, L2(self.model.strengths(self.alpha))])
+        self.data = DataTerm(self.model, self.outputs.loss, self.outputs.encode(self.codes), self.weights)
+        self.objective = self.penalty.objective(self.data, self.model)
 
-    def at(self, C: float) -> Problem:
-        """Return the problem of the same data under another inverse strength, in about O(d) and without a pass."""
+    def _strength(self) -> Array | float:
+        """Return the strength of the penalty: a number, or one for each column where X is."""
+        return self.alpha if self.penalty.weights is None else self.array(self.penalty.strength)
+
+    def at(self, C: float, l1_ratio: float | None = None) -> Problem:
+        """Return the problem of the same data under another inverse strength, in about O(d) and without a pass.
+
+        Parameters
+        ----------
+        C : float
+        l1_ratio : float, optional
+            The same share of L1 where None. Wide problems under L2 alone are stated in their rows, so that from one
+            without an L1 part no other can be made.
+
+        Raises
+        ------
+        ValueError
+            If these are the rows of a wide problem under L2, and an L1 part is asked for.
+        """
         other = copy.copy(self)
         other.inverse = None
-        other._penalise(C)
-        other.model = self.model.rescaled(other.alpha)
+        other._penalise(C, self.penalty.l1_ratio if l1_ratio is None else l1_ratio)
+        if isinstance(self.model, ThinModel) and not other.penalty.is_plain:
+            raise ValueError(
+                f"received l1_ratio={l1_ratio:g} for a problem stated in its rows; expected 0: make the problem with an "
+                "L1 part from the start"
+            )
+        other.model = self.model.rescaled(other._strength())
         other._state()
         return other
 
@@ -140,8 +177,8 @@ class Problem:
             )
         other.codes, other.weights, other.total = self.codes[rows], weights / share, self.total * share
         other.prior = count(other.codes, self.xp.broadcast_to(other.weights, rows.shape), self.n_classes)
-        other._penalise(1.0 / (self.alpha * self.total) if self.alpha else math.inf)
-        other.model = self.model.of_rows(rows, other.weights, other.alpha)
+        other._penalise(1.0 / (self.alpha * self.total) if self.alpha else math.inf, self.penalty.l1_ratio)
+        other.model = self.model.of_rows(rows, other.weights, other._strength())
         other.X = self.X if isinstance(self.model, ThinModel) else other.model.X
         other.inverse, other.share = None, 0.0
         other.__dict__.pop("_drawn", None)
@@ -244,9 +281,10 @@ class Problem:
             old = estimator.coef_.toarray() if scipy.sparse.issparse(estimator.coef_) else to_host(estimator.coef_)
             constants = np.broadcast_to(to_host(estimator.intercept_), shape[:1])
             coef, intercept = self.outputs.from_attributes(self.array(old), self.array(constants))
-        return model.theta(coef, intercept)
+        theta = model.theta(self.penalty.clip(coef), intercept)
+        return theta if self.penalty.is_smooth else self.objective.penalty.project(theta)
 
-    def sample(self) -> Sum | None:
+    def sample(self) -> Sum | Composite | None:
         """Return the objective of a share of the rows in the same basis, None where a class is too rare for it."""
         if not self.share or self._drawn is None:
             return None
@@ -256,14 +294,15 @@ class Problem:
         counted = count(xp.take(self.codes, rows), xp.astype(weights > 0.0, xp.float64), self.n_classes)
         if counted.min() < START_CLASS:
             return None
-        model, data = self.model, self.objective.terms[0]
+        model, data = self.model, self.data
         part = LinearModel(X, model.n_outputs, model.fit_intercept, model.mean, model.scale, model.variance)
         term = DataTerm(part, data.loss, xp.take(data.y, rows), weights / xp.sum(weights))
-        return Sum([term, self.objective.terms[1]])
+        return self.penalty.objective(term, part)
 
     def attributes(self, theta: Array) -> dict[str, Array]:
         """Return `coef_` and `intercept_` in the user's units and dtype."""
-        coef, intercept = self.outputs.to_attributes(*self.model.coefficients(theta), True)
+        coef, intercept = self.model.coefficients(theta)
+        coef, intercept = self.outputs.to_attributes(self.penalty.clip(coef), intercept, self.penalty.centred())
         found = {"coef_": coef, "intercept_": intercept}
         home, astype, dtype = self.placement.home, self.xp.astype, self.X.dtype
         return {name: home(astype(a, dtype, copy=False)) for name, a in found.items()}
@@ -271,14 +310,28 @@ class Problem:
     def separated(self, point: Point) -> bool:
         """Return whether the value proves that no finite optimum exists.
 
-        Without a penalty: where the largest loss is below log 2 every sample is on its right side, so that the
-        data are completely separable. The same with a penalty where one class alone has weight.
+        Where the largest loss is below log 2, with the coefficients alone that may grow at no cost (no penalty, no
+        bound ahead), every sample is on its right side: the data are completely separable, and a multiple of those
+        coefficients is better than any finite ones.
         """
-        if self.alpha > 0.0 and not (self.model.fit_intercept and self.one_sided):
+        if self.penalty.is_plain and self.alpha > 0.0 and not (self.model.fit_intercept and self.one_sided):
             return False
+        bound = math.log(2.0) * self.smallest_weight
+        if self.penalty.is_plain or not point.value < bound:
+            return point.value < bound
+        coef, intercept = self.model.coefficients(point.theta)
+        growing = self.penalty.can_grow(coef)
+        if growing.all():
+            return True
+        if not (growing.any() or self.model.fit_intercept):
+            return False
+        return self.data.at(self.model.theta(coef * self.array(growing), intercept)).value < bound
+
+    @cached_property
+    def smallest_weight(self) -> float:
+        """The smallest of the weights that are not zero."""
         xp = self.xp
-        smallest = float(xp.min(xp.where(self.weights > 0.0, self.weights, xp.max(self.weights))))
-        return point.value < math.log(2.0) * smallest
+        return float(xp.min(xp.where(self.weights > 0.0, self.weights, xp.max(self.weights))))
 
 
 def checked_csr(X):

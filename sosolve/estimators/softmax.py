@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import ClassVar
 
-from .._compat import fit_context
+from .._compat import Interval, fit_context
 from .base import LinearClassifier
 from .outputs import AgainstReference, OneRowEach
 
@@ -13,16 +14,16 @@ class SoftmaxRegression(LinearClassifier):
     r"""Softmax (multinomial logistic) regression with K rows of coefficients for any number of classes K >= 2.
 
     .. math:: \min_{W, b} \; C \sum_i s_i \Bigl( \log \sum_k e^{w_k x_i + b_k} - (w_{y_i} x_i + b_{y_i}) \Bigr)
-              + \tfrac12 \lVert W \rVert^2
+              + \tfrac{1 - \rho}{2} \lVert W \rVert^2_2 + \rho \lVert W \rVert_1
 
-    Without `reference_class` the problem has one row more than it needs: the intercepts (and without a penalty the
-    coefficients) are centred over the classes. With it, the row of that class is zero and the others are log odds
-    against it, as in statsmodels' MNLogit.
+    with rho = l1_ratio. Without `reference_class` the problem has one row more than it needs: the intercepts (and
+    without a penalty the coefficients) are centred over the classes. With it, the row of that class is zero and the
+    others are log odds against it, as in statsmodels' MNLogit.
 
     Parameters
     ----------
     C : float, default=1.0
-        Inverse strength of the L2 penalty, in (0, inf]; inf means none.
+        Inverse strength of the penalty, in (0, inf]; inf means none.
     reference_class : label or None, default=None
         The class whose row of coefficients is fixed at zero.
     tol : float, default=1e-4
@@ -44,6 +45,10 @@ class SoftmaxRegression(LinearClassifier):
         scikit-learn's array_api_dispatch is on; NumPy means the processor). "cuda" takes X from the host to the current
         CUDA device and brings the results back as NumPy arrays; X is streamed where it does not fit. "auto" does so
         where a rough model of the time says that it pays and a device is there. `device_` tells.
+    l1_ratio : float, default=0.0
+    penalty_weights : array-like of shape (n_features,), default=None
+    bounds : pair (lower, upper), default=None
+        These three as in :class:`LogisticRegression`; a reference class keeps its zeros.
 
     Attributes
     ----------
@@ -80,6 +85,9 @@ class SoftmaxRegression(LinearClassifier):
     _parameter_constraints: ClassVar[dict] = {
         **LinearClassifier._parameter_constraints,
         "reference_class": "no_validation",
+        "l1_ratio": [Interval(Real, 0, 1, closed="both")],
+        "penalty_weights": ["array-like", None],
+        "bounds": [tuple, list, None],
     }
 
     def __init__(
@@ -95,6 +103,9 @@ class SoftmaxRegression(LinearClassifier):
         verbose=0,
         warm_start=False,
         device=None,
+        l1_ratio=0.0,
+        penalty_weights=None,
+        bounds=None,
     ):
         self.C = C
         self.reference_class = reference_class
@@ -106,6 +117,9 @@ class SoftmaxRegression(LinearClassifier):
         self.verbose = verbose
         self.warm_start = warm_start
         self.device = device
+        self.l1_ratio = l1_ratio
+        self.penalty_weights = penalty_weights
+        self.bounds = bounds
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None):
@@ -123,7 +137,7 @@ class SoftmaxRegression(LinearClassifier):
         -------
         self
         """
-        return self._fit(X, y, sample_weight, float(self.C))
+        return self._fit(X, y, sample_weight, float(self.C), float(self.l1_ratio))
 
     def _outputs(self, classes):
         if self.reference_class is None:

@@ -14,11 +14,13 @@ from itertools import pairwise
 import numpy as np
 
 from . import numba_chunks as chunks
+from . import numba_coordinates as coordinates
 from . import reference
 from .pool import run
 from .reference import softmax_curv_mv, squared_rows
 
 __all__ = [
+    "coordinate_sweep",
     "diagonal",
     "gram",
     "linear",
@@ -301,3 +303,10 @@ def softmax_rows(y, z, s, reference):
     y, s, z = _doubles(y, s, z)
     found = plan.run(lambda k, lo, hi: chunks.softmax_rows_chunk(y, s, z, reference, lo, hi, plan.block, P, r))
     return sum(found), r, P
+
+
+def coordinate_sweep(H, r, u, strengths, lower, upper):
+    """Return (u, r) after one sweep of coordinate descent on a quadratic model; see `reference.coordinate_sweep`."""
+    u, r = np.array(u, dtype=np.float64), np.array(r, dtype=np.float64)
+    coordinates.sweep(_read_only(H), r, u, *_doubles(strengths, lower, upper))
+    return u, r

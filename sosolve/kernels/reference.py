@@ -347,6 +347,42 @@ def softmax_curv_mv(P, s, U):
     return s[:, None] * P * (U - mean[:, None])
 
 
+# ---------------------------------------------------------------------- parameters: quadratic models
+
+
+def coordinate_sweep(H, r, u, strengths, lower, upper):
+    """Return (u, r) after one sweep of coordinate descent on a quadratic plus sum_j strengths_j |u_j| in a box.
+
+    One parameter after the other is set to its minimiser with the others fixed, where it is not there already; r, the
+    gradient of the quadratic at u, follows.
+
+    Parameters
+    ----------
+    H : (p, p)
+        Symmetric and positive semidefinite. A parameter without curvature goes to zero if it is penalised.
+    r, u, strengths, lower, upper : (p,)
+    """
+    xp = array_namespace(r)
+    u, r = xp.asarray(u, copy=True), xp.asarray(r, copy=True)
+    moving = xp.nonzero((u != 0.0) | (xp.abs(r) > strengths))[0]
+    for j in moving.tolist():
+        a, old = float(H[j, j]), float(u[j])
+        new = coordinate_minimiser(a, float(r[j]), old, float(strengths[j]), float(lower[j]), float(upper[j]))
+        if new != old:
+            r += (new - old) * H[j, :]
+            u[j] = new
+    return u, r
+
+
+def coordinate_minimiser(a, r, u, strength, low, high):
+    """Return the minimiser x in [low, high] of a (x - u)^2 / 2 + r (x - u) + strength |x|."""
+    if not a > 0.0:
+        return min(max(0.0, low), high) if strength > 0.0 else u
+    z = a * u - r
+    x = math.copysign(max(abs(z) - strength, 0.0) / a, z)
+    return min(max(x, low), high)
+
+
 def cost_of(X):
     """Return the number of stored entries of X, in units of which thresholds are given."""
     return X.nnz if scipy.sparse.issparse(X) else math.prod(X.shape)

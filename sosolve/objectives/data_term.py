@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
 from typing import Any
 
 from array_api_compat import array_namespace
@@ -33,6 +34,7 @@ class DataTerm:
         self.is_fused = bool(loss.fused) and isinstance(model, LinearModel)
         self.has_fused_mv = isinstance(model, LinearModel) and (loss.n_outputs == 1 or bool(loss.fused))
         self._counts = Counts()
+        self._parts: list[_Part] = []
 
     @property
     def size(self) -> int:
@@ -41,12 +43,40 @@ class DataTerm:
 
     @property
     def counts(self) -> Counts:
-        """The work done so far, the model's passes included."""
-        return self._counts + self.model.counts
+        """The work done so far, the model's passes included; a pass over some of the columns is a part of one."""
+        return reduce(lambda total, part: total + part.total(), self._parts, self._counts + self.model.counts)
+
+    def closure(self, wanted: Array) -> Array:
+        """Return the wanted parameters and those of the same columns for other outputs, and the intercepts."""
+        return self.model.closure(wanted)
+
+    def restricted(self, index: Array) -> DataTerm:
+        """Return the term as a function of some of the parameters, closed under `closure`, the others being zero.
+
+        Its work counts for this term, a pass over some of the columns as a fraction of one.
+        """
+        model = self.model.restricted(index)
+        term = DataTerm(model, self.loss, self.y, self.weights)
+        share = model.n_features / max(self.model.n_features, 1)
+        self._parts.append(_Part(term._counts, model.counts, share))
+        return term
 
     def at(self, theta: Array) -> DataPoint:
         """Return the point at theta."""
         return DataPoint(self, theta)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The work of a term restricted to a share of the columns; it holds no data."""
+
+    own: Counts
+    model: Counts
+    share: float
+
+    def total(self) -> Counts:
+        """Return the counts, passes in units of the whole."""
+        return replace(self.own + self.model, n_passes=round(self.share * self.model.n_passes))
 
 
 class DataPoint:

@@ -188,6 +188,27 @@ class LinearModel:
         rows = xp.broadcast_to(ridge[None, :], (self.n_outputs, self.n_features))
         return self._join(rows, xp.zeros(self.n_outputs, dtype=ridge.dtype, device=device(ridge)))
 
+    def closure(self, wanted: Array) -> Array:
+        """Return the wanted parameters, booleans of shape (p,), all outputs of their columns, and the intercepts."""
+        xp = self.xp
+        columns, _ = self._split(wanted)
+        rows = xp.broadcast_to(xp.any(columns, axis=0)[None, :], columns.shape)
+        return self._join(rows, xp.ones(self.n_outputs, dtype=xp.bool))
+
+    def restricted(self, index: Array) -> LinearModel:
+        """Return the model of some of the columns, the coefficients of the others being zero.
+
+        Parameters
+        ----------
+        index : int Array
+            Increasing, of parameters closed under `closure`.
+        """
+        columns = index[index < self.n_features]
+        X = take_columns(self.X, columns)
+        mean = self.mean[columns] if self.fit_intercept else None
+        variance = None if self.variance is None else self.variance[columns]
+        return LinearModel(X, self.n_outputs, self.fit_intercept, mean, self.scale[columns], variance)
+
     def _raw(self, theta: Array) -> tuple[Array, Array]:
         """Return what the kernels take: (w, b), of shapes (d,) and () for one output."""
         coef, intercept = self.coefficients(theta)
@@ -366,6 +387,16 @@ class LinearMap:
     def rough_inverse(self, S: Array, weights: Array, rows: float, ridge: Array | None) -> Kronecker | None:
         """Return a rough inverse of J' H J + diag(ridge), for S the sum of H over the rows."""
         return self.model.rough_inverse(S, weights, rows, ridge)
+
+
+def take_columns(X: Any, columns: Any) -> Any:
+    """Return some columns of X, shape (n, len(columns)), in the storage of X."""
+    if hasattr(X, "indptr"):
+        return X[:, columns]
+    xp = array_namespace(X)
+    if isinstance(X, np.ndarray) and X.flags.f_contiguous:
+        return np.take(X.T, columns, axis=0).T
+    return xp.take(X, columns, axis=1)
 
 
 def without_outliers(X: Any, weights: Any, mean: Any, spread: Any, reach: Any, centre: bool) -> tuple[Any, Any]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
+from typing import Any
 
 from array_api_compat import array_namespace, device
 
+from ..kernels import kernels_for
 from ..protocols import Array, Counts
 
 
@@ -47,6 +50,14 @@ class L2:
         """Return the diagonal matrix of the strengths, shape (p, p)."""
         xp = array_namespace(self.strengths)
         return xp.eye(self.size, dtype=self.strengths.dtype, device=device(self.strengths)) * self.strengths[:, None]
+
+    def closure(self, wanted: Array) -> Array:
+        """Return the parameters that must stay together with the wanted ones: these alone."""
+        return wanted
+
+    def restricted(self, index: Array) -> L2:
+        """Return the penalty on some of the parameters."""
+        return L2(self.strengths[index])
 
 
 class L2Point:
@@ -90,3 +101,103 @@ class L2Ray:
     def point(self, t: float) -> L2Point:
         """Return the point at t."""
         return L2Point(self._start.curvature, self._start.theta + t * self._d)
+
+
+class Separable:
+    """sum_j strength_j |theta_j| with lower_j <= theta_j <= upper_j: the part of an objective that is not smooth.
+
+    Its proximal map shrinks towards zero and clips, one parameter at a time; for a convex function of one variable
+    that order is exact.
+
+    Parameters
+    ----------
+    strengths : Array of shape (p,)
+        >= 0; zero for parameters that are not penalised, intercepts above all.
+    lower, upper : Array of shape (p,), optional
+        lower <= upper, -inf and inf where there is no bound; no bounds at all where None.
+    """
+
+    def __init__(self, strengths: Any, lower: Any | None = None, upper: Any | None = None):
+        xp = array_namespace(strengths)
+        self.strengths = strengths
+        self.lower = xp.full_like(strengths, -xp.inf) if lower is None else lower
+        self.upper = xp.full_like(strengths, xp.inf) if upper is None else upper
+
+    @property
+    def size(self) -> int:
+        """p, the number of parameters."""
+        return self.strengths.shape[0]
+
+    def value(self, theta: Any) -> float:
+        """Return sum_j strength_j |theta_j|; bounds are kept by construction and count nothing."""
+        xp = array_namespace(theta)
+        return float(self.strengths @ xp.abs(theta))
+
+    def change(self, theta: Any, d: Any) -> float:
+        """Return value(theta + d) - value(theta), summed by parameters so that small steps keep their accuracy."""
+        xp = array_namespace(theta)
+        return float(self.strengths @ (xp.abs(theta + d) - xp.abs(theta)))
+
+    def project(self, theta: Any) -> Any:
+        """Return the nearest parameters within the bounds."""
+        xp = array_namespace(theta)
+        return xp.minimum(xp.maximum(theta, self.lower), self.upper)
+
+    def prox(self, theta: Any, step: Any | float) -> Any:
+        """Return argmin_x of |x - theta|^2 / 2 + step value(x) within the bounds, shape (p,)."""
+        xp = array_namespace(theta)
+        shrunk = xp.abs(theta) - step * self.strengths
+        return self.project(xp.sign(theta) * xp.where(shrunk > 0.0, shrunk, xp.zeros_like(theta)))
+
+    def subgradient(self, theta: Any, grad: Any) -> Any:
+        """Return the element of least size of grad + the subdifferential at theta, shape (p,): 0 at a minimiser."""
+        xp = array_namespace(theta)
+        low = grad + xp.where(theta > 0.0, self.strengths, -self.strengths)
+        high = grad + xp.where(theta < 0.0, -self.strengths, self.strengths)
+        low = xp.where(theta <= self.lower, xp.full_like(low, -xp.inf), low)
+        high = xp.where(theta >= self.upper, xp.full_like(high, xp.inf), high)
+        zero = xp.zeros_like(grad)
+        return xp.maximum(low, zero) + xp.minimum(high, zero)
+
+    def free(self, theta: Any) -> Any:
+        """Return where the function is smooth around theta, booleans of shape (p,): off the kinks and the bounds."""
+        return (theta > self.lower) & (theta < self.upper) & ((theta != 0.0) | (self.strengths == 0.0))
+
+    def reach(self, theta: Any, d: Any) -> float:
+        """Return the largest t such that theta + t d crosses neither a kink nor a bound; inf where none is ahead."""
+        xp = array_namespace(theta)
+        inf = xp.full_like(theta, xp.inf)
+        up, down = d > 0.0, d < 0.0
+        rate = xp.where(d != 0.0, xp.abs(d), xp.ones_like(d))
+        room = xp.where(up, self.upper - theta, xp.where(down, theta - self.lower, inf))
+        kink = (self.strengths > 0.0) & (theta * d < 0.0)
+        room = xp.minimum(room, xp.where(kink, xp.abs(theta), inf))
+        return float(xp.min(room / rate)) if theta.shape[0] else math.inf
+
+    def hits(self, theta: Any, d: Any, t: float) -> Any:
+        """Return which penalised parameters are zero at theta + t d but for rounding, booleans of shape (p,)."""
+        xp = array_namespace(theta)
+        return (self.strengths > 0.0) & (theta * d < 0.0) & (xp.abs(theta + t * d) <= 4e-16 * xp.abs(theta))
+
+    def within_orthant(self, theta: Any, moved: Any) -> Any:
+        """Return `moved` with penalised parameters that changed their sign against theta set to zero, and clipped."""
+        xp = array_namespace(theta)
+        crossed = (self.strengths > 0.0) & (theta * moved < 0.0)
+        return self.project(xp.where(crossed, xp.zeros_like(moved), moved))
+
+    def descend(self, H: Any, r: Any, u: Any) -> tuple[Any, Any]:
+        """Return (u, r) after one sweep of exact minimisations over single parameters of a quadratic plus this.
+
+        Parameters
+        ----------
+        H : Array of shape (p, p)
+            Matrix of the quadratic.
+        r : Array of shape (p,)
+            Gradient of the quadratic at u.
+        u : Array of shape (p,)
+        """
+        return kernels_for(H).coordinate_sweep(H, r, u, self.strengths, self.lower, self.upper)
+
+    def restricted(self, index: Any) -> Separable:
+        """Return the part that belongs to some of the parameters."""
+        return Separable(self.strengths[index], self.lower[index], self.upper[index])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels.reference import finish_moments
-from .models import LinearModel
+from .models import LinearModel, take_columns
 
 #: Most entries of X of which a standardised copy is kept: 1 MB in float64, in the second-level cache.
 COPIED = 131_072
@@ -54,6 +54,14 @@ class CopiedModel(LinearModel):
         first = s @ deviation
         deviation *= deviation
         return finish_moments(shift, np.ones(d), first, s @ deviation, top, centre)
+
+    def restricted(self, index: Any) -> CopiedModel:
+        """Return the model of some of the columns, see `LinearModel.restricted`."""
+        columns = index[index < self.n_features]
+        mean = self.mean[columns] if self.fit_intercept else None
+        variance = None if self.variance is None else self.variance[columns]
+        X = take_columns(self.X, columns)
+        return CopiedModel(X, self.n_outputs, self.fit_intercept, mean, self.scale[columns], variance)
 
     def _weights(self, theta: Any) -> Any:
         """Return the parameters as the columns of A want them: (p,) for one output, else (K, d + 1)."""

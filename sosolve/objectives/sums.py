@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import cached_property, reduce
 from operator import add
+from typing import Any
 
 from ..protocols import Array, Counts, Curvature, Objective, Point, Ray
 
@@ -25,7 +26,7 @@ class Sum:
     """
 
     def __init__(self, terms: Sequence[Objective]):
-        self.terms = tuple(terms)
+        self.terms: tuple[Any, ...] = tuple(terms)
         sizes = {term.size for term in self.terms}
         if len(sizes) != 1:
             raise ValueError(
@@ -46,6 +47,14 @@ class Sum:
     def at(self, theta: Array) -> SumPoint:
         """Return the point at theta."""
         return SumPoint(theta, [term.at(theta) for term in self.terms])
+
+    def closure(self, wanted: Array) -> Array:
+        """Return the wanted parameters, booleans of shape (p,), and those which a term cannot separate from them."""
+        return reduce(lambda mask, term: term.closure(mask), self.terms, wanted)
+
+    def restricted(self, index: Array) -> Sum:
+        """Return the sum as a function of some of the parameters, the others being zero."""
+        return Sum([term.restricted(index) for term in self.terms])
 
 
 class SumPoint:

@@ -4,11 +4,14 @@ from .base import Solver, Step
 from .gauss_newton import GaussNewton
 from .levenberg_marquardt import Dogleg, LevenbergMarquardt
 from .newton import NewtonCG, NewtonCholesky
+from .proximal_newton import ProximalNewton
 from .quasi_newton import BFGS, LBFGS
 from .trust_region import TrustRegion
 
 #: Solvers by the names that `solver=` accepts.
-SOLVERS: dict[str, type[Solver]] = {cls.name: cls for cls in (NewtonCG, NewtonCholesky, TrustRegion, BFGS, LBFGS)}
+SOLVERS: dict[str, type[Solver]] = {
+    cls.name: cls for cls in (NewtonCG, NewtonCholesky, TrustRegion, BFGS, LBFGS, ProximalNewton)
+}
 #: Solvers that see residuals and their Jacobian, by name.
 RESIDUAL_SOLVERS: dict[str, type[Solver]] = {cls.name: cls for cls in (LevenbergMarquardt, GaussNewton, Dogleg)}
 
@@ -22,6 +25,7 @@ __all__ = [
     "LevenbergMarquardt",
     "NewtonCG",
     "NewtonCholesky",
+    "ProximalNewton",
     "Solver",
     "Step",
     "TrustRegion",

@@ -575,10 +575,12 @@ def test_invalid_parameters(parameters, message):
 
 
 def test_penalties_and_deprecations():
-    """scikit-learn's deprecations, and a clear word on L1."""
+    """scikit-learn's deprecations."""
     X, y = REAL["iris"]
-    with pytest.raises(ValueError, match=r"received .*l1_ratio=0.5; only the L2 penalty"):
-        LogisticRegression(l1_ratio=0.5).fit(X, y)
+    for penalty, l1_ratio in (("l1", 1.0), ("elasticnet", 0.5)):
+        with pytest.warns(FutureWarning, match="'penalty' was deprecated"):
+            named = LogisticRegression(penalty=penalty, l1_ratio=l1_ratio).fit(X, y)
+        np.testing.assert_array_equal(named.coef_, LogisticRegression(l1_ratio=l1_ratio).fit(X, y).coef_)
     with pytest.warns(FutureWarning, match="n_jobs' has no effect .* received n_jobs=2"):
         LogisticRegression(n_jobs=2).fit(X, y)
     with pytest.warns(FutureWarning, match="l1_ratio=None' was deprecated"):
