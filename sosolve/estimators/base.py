@@ -299,7 +299,8 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
-        tags.array_api_support = True
+        smooth = not getattr(self, "l1_ratio", 0.0) and getattr(self, "bounds", None) is None
+        tags.array_api_support = smooth  # L1 and bounds are for NumPy alone
         return tags
 
     def __getstate__(self):

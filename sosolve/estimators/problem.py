@@ -148,8 +148,8 @@ class Problem:
         other._penalise(C, self.penalty.l1_ratio if l1_ratio is None else l1_ratio)
         if isinstance(self.model, ThinModel) and not other.penalty.is_plain:
             raise ValueError(
-                f"received l1_ratio={l1_ratio:g} for a problem stated in its rows; expected 0: make the problem with an "
-                "L1 part from the start"
+                f"received l1_ratio={l1_ratio:g} for a problem stated in its rows; expected 0: make the problem with "
+                "an L1 part from the start"
             )
         other.model = self.model.rescaled(other._strength())
         other._state()

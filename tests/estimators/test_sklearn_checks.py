@@ -18,7 +18,7 @@ ESTIMATORS = [
     LogisticRegressionCV(Cs=3, cv=3, l1_ratios=(0,), scoring="neg_log_loss", use_legacy_attributes=False),
     LogisticRegressionCV(Cs=2, cv=2, l1_ratios=(0,), scoring="accuracy", use_legacy_attributes=True, refit=False),
     LogisticRegression(l1_ratio=1.0, C=10.0),
-    LogisticRegression(l1_ratio=0.5, bounds=(0.0, 10.0)),
+    LogisticRegression(l1_ratio=0.5, bounds=(-2.0, 10.0)),
     SoftmaxRegression(l1_ratio=0.5, C=10.0),
 ]
 
