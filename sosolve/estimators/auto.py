@@ -92,7 +92,8 @@ def start_share(n: int, d: int, K: int) -> float:
     With m rows for p parameters the optimum of the sample is about p / (2 m) nats from that of all rows: closer than
     three or four Newton iterations on all rows come, for a few hundredths of their price.
     """
-    share = max(0.02, START_ROWS * K * (d + 1) / n)
+    # K outputs: a row says something about each of them
+    share = max(0.02, START_ROWS * (d + 1) / n)
     return share if n * d >= START_ENTRIES and share <= START_SHARE else 0.0
 
 
@@ -104,7 +105,7 @@ def first_state(solver: Solver, theta0: Array, inverse: Callable[[Array], Array]
     solver : Solver
     theta0 : Array of shape (p,)
     inverse : callable or None
-        v -> H^-1 v on the sample.
+        v -> M^-1 v from the sample.
 
     Returns
     -------

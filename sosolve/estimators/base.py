@@ -159,7 +159,8 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
         found = dataclasses.replace(solver, tol=START_TOL, max_iter=20).minimize(sample, theta0)
         if found.status is Status.INTERRUPTED:
             raise KeyboardInterrupt  # there is no iterate on all rows that could be kept
-        problem.inverse = getattr(found.state, "solve", None) if problem.ordinary else None
+        if problem.ordinary:
+            problem.inverse = getattr(found.state, "solve", None)
         return found.theta, f"{found.n_iter} iterations on {problem.share:.0%} of the rows"
 
     def _outputs(self, classes: np.ndarray) -> OneRowEach:

@@ -219,6 +219,10 @@ class LinearModel:
         K = self.n_outputs
         g = self.xp.reshape(g, (K, self.n_features))
         total = self.xp.reshape(self.xp.asarray(total), (K,))
+        if type(g) is np.ndarray:  # fresh from a kernel: with a million parameters temporaries cost more than a pass
+            g -= total[:, None] * self.mean[None, :]
+            g /= self.scale
+            return self._join(g, total)
         return self._join((g - total[:, None] * self.mean[None, :]) / self.scale, total)
 
     # ------------------------------------------------------------------ products, one pass each
