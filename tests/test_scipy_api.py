@@ -187,7 +187,9 @@ def test_starts_and_data_at_the_edge():
     x, noise = X + 1.0, 0.01 * np.random.default_rng(1).standard_normal(60)
     popt, _ = curve_fit(lambda x, a, b: a * 1e12 * x + b * 1e-12 * x**2, x, x + x**2 + noise, p0=[1e-13, 1e11])
     np.testing.assert_allclose(popt, [1e-12, 1e12], rtol=0.05)
-    with pytest.raises(ValueError, match="whose squares overflow"):
+    popt, _ = curve_fit(lambda x, b: np.exp(b * x), X, np.exp(-0.7 * X), p0=[120.0])
+    np.testing.assert_allclose(popt, [-0.7], rtol=1e-9)
+    with pytest.raises(FitError, match="not finite at the starting point"):  # residuals shrink, derivatives do not
         curve_fit(lambda x, a, b: a * np.exp(b * x), X, Y, p0=[1.0, 150.0])
 
 
@@ -415,6 +417,18 @@ def test_starts_of_formulas_respect_what_is_known():
     assert np.isfinite(popt).all()
     with pytest.raises(ValueError, match="found no starting values"):
         curve_fit("a*log(-abs(b)*x - 1)", x, y)
+
+
+def test_columns_whose_names_the_formula_does_not_use():
+    """They are x, or x0 and x1, as for the estimator: not a parameter x beside a column that nothing uses."""
+    x = np.linspace(0.1, 4.0, 40)
+    y, want = 2.5 * np.exp(-1.3 * x) + 0.5, [2.5, 1.3, 0.5]
+    for name in ("time (s)", 0, "a-b", "t"):
+        assert curve_fit("a*exp(-b*x) + c", {name: x}, y)[0] == pytest.approx(want)
+    assert curve_fit("a*exp(-b*t) + c", {"t": x}, y)[0] == pytest.approx(want)
+    assert curve_fit("a*x0 + b*x1", {0: x, "two words": x**2}, 3.0 * x - x**2)[0] == pytest.approx([3.0, -1.0])
+    pd = pytest.importorskip("pandas")
+    assert curve_fit("a*exp(-b*x) + c", pd.DataFrame({"time (s)": x}), y)[0] == pytest.approx(want)
 
 
 def test_default_starts_of_functions_are_told():

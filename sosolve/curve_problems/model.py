@@ -194,7 +194,7 @@ def resolve_model(model, jac, feature_names: Sequence[str] | None, d: int, p0) -
         _check_one_column(model.name, d)
         return ExactModel(model.formula, None, model)
     if isinstance(model, str):
-        return ExactModel(parse(model, _predictors(model, feature_names, d)))
+        return ExactModel(parse(model, predictors_of(model, feature_names, d)))
     if isinstance(model, Formula):
         return ExactModel(model, _columns(model, feature_names, d))
     raise TypeError(
@@ -203,7 +203,7 @@ def resolve_model(model, jac, feature_names: Sequence[str] | None, d: int, p0) -
     )
 
 
-def _predictors(text: str, feature_names: Sequence[str] | None, d: int) -> int | tuple[str, ...]:
+def predictors_of(text: str, feature_names: Sequence[str] | None, d: int) -> int | tuple[str, ...]:
     """Return what the formula's columns are called: their names where the text uses one of them, else x0, x1, ..."""
     if feature_names is None:
         return d

@@ -151,7 +151,7 @@ class CurveProblem:
         elif self.model.jac is not None:
             how = {"jac": self.jacobian}
         else:
-            how = {"derivative": self.derivative, "lower": lower, "upper": upper}
+            how = {"derivative": self.derivative, "lower": lower, "upper": upper, "offset": self.root * self.y}
         return LeastSquares(self.residual, size, loss=self.robust() or "linear", **how)
 
     def robust(self) -> RobustLoss | None:

@@ -41,6 +41,9 @@ class Differences:
     method : {"auto", "2-point", "3-point", "cs"}, default="auto"
     lower, upper : ndarray of shape (p,), optional
         Box that no real evaluation leaves.
+    offset : ndarray of shape (m,), optional
+        Where `fun` is a model minus data: those data. Rounding is that of the model, which residuals of a good fit
+        say nothing of.
 
     Attributes
     ----------
@@ -67,11 +70,12 @@ class Differences:
         *,
         lower: np.ndarray | None = None,
         upper: np.ndarray | None = None,
+        offset: np.ndarray | None = None,
     ):
         if method not in METHODS:
             raise ValueError(f"received derivative={method!r}; expected one of {', '.join(METHODS)}: choose one")
         self.fun, self.method, self.lower, self.upper = fun, method, lower, upper
-        self.n_evaluations = 0
+        self.n_evaluations, self.offset = 0, offset
         self._typical: np.ndarray | None = None
 
     def __call__(self, theta: np.ndarray, f0: np.ndarray | None = None) -> np.ndarray:
@@ -136,7 +140,7 @@ class Differences:
                 self._fill(rough, range(theta.shape[0]), theta, f0, shorter, "2-point")
             gap = np.sqrt(np.einsum("ij,ij->j", exact - rough, exact - rough))
             # A forward difference cannot see columns smaller than the rounding of f over the step.
-            noise = 8.0 * EPS * np.sqrt(float(f0 @ f0)) / np.abs(shorter)
+            noise = 8.0 * EPS * self._size(f0) / np.abs(shorter)
             if (gap <= AGREEMENT * size + noise).all():
                 self.method = "cs"
                 return exact
@@ -175,7 +179,7 @@ class Differences:
         """Return tiny components whose step changed f by no more than its rounding: they start below their scale."""
         changes = np.sqrt(np.einsum("ij,ij->j", jac, jac)) * np.abs(steps)
         tiny = (theta != 0.0) & (np.abs(theta) < 1e-8)
-        return np.flatnonzero(tiny & (changes <= 1e-12 * float(np.sqrt(f0 @ f0))))
+        return np.flatnonzero(tiny & (changes <= 1e-12 * self._size(f0)))
 
     def _column(self, theta: np.ndarray, f0: np.ndarray, j: int, h: float, method: str) -> np.ndarray:
         """Return one column with the step h, signed: it points into the box."""
@@ -234,10 +238,18 @@ class Differences:
         steps = np.where(tight & (room > 0.0), room / reach, steps)
         return np.where(up, steps, -steps)
 
+    def _size(self, f0: np.ndarray) -> float:
+        """Return the norm of the numbers whose rounding f0 carries: of f0 or, if larger, of the model."""
+        size = float(np.sqrt(f0 @ f0))
+        if self.offset is None:
+            return size
+        f = f0 + self.offset
+        return max(size, float(np.sqrt(f @ f)))
+
     def _probe(self, theta: np.ndarray, f0: np.ndarray, j: int) -> float:
         """Return a typical size for a component that is 0: one whose step changes f by about 1e-6 of itself."""
         size, h = 1.0, RELATIVE_STEP["3-point"]
-        norm0 = float(np.sqrt(f0 @ f0))
+        norm0 = self._size(f0)
         if norm0 == 0.0:
             return size
         for _ in range(4):

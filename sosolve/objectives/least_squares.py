@@ -42,6 +42,8 @@ class LeastSquares:
         How Jacobians are made where `jac` is None, see `Differences`.
     lower, upper : ndarray of shape (p,), optional
         Box that differences must not leave.
+    offset : ndarray of shape (m,), optional
+        What `fun` subtracts from the model, for the rounding error of differences, see `Differences`.
 
     Attributes
     ----------
@@ -61,12 +63,13 @@ class LeastSquares:
         derivative: str = "auto",
         lower: np.ndarray | None = None,
         upper: np.ndarray | None = None,
+        offset: np.ndarray | None = None,
     ):
         self.fun, self.size, self.jac, self.fun_and_jac = fun, size, jac, fun_and_jac
         self.loss = RobustLoss.named(loss, f_scale)
         self.differences = None
         if jac is None and fun_and_jac is None:
-            self.differences = Differences(fun, derivative, lower=lower, upper=upper)
+            self.differences = Differences(fun, derivative, lower=lower, upper=upper, offset=offset)
         self._counts = Counts()
 
     @property
@@ -103,6 +106,15 @@ class LeastSquares:
         with np.errstate(all="ignore"):
             residual, jac = self.fun_and_jac(theta)  # type: ignore[misc]
             return np.asarray(residual, dtype=np.float64), np.asarray(jac, dtype=np.float64)
+
+    def in_unit(self, unit: float) -> LeastSquares:
+        """Return the objective of the residuals divided by a unit, for plain squares; it shares the evaluations."""
+
+        def both(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            point = self.at(theta)
+            return point.raw_residual / unit, point.raw_jac / unit
+
+        return LeastSquares(lambda theta: self.residual(theta) / unit, self.size, fun_and_jac=both)
 
     def scaled_loss(self, residual: np.ndarray) -> RobustLoss | None:
         """Return the robust loss, its scale fixed from these residuals if it has none yet; None for plain squares."""

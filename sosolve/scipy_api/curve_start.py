@@ -147,12 +147,7 @@ def first_residuals(f: Callable, data: CurveData, theta: np.ndarray) -> tuple[np
         low = values.dtype in (np.float32, np.float16)
         r = np.atleast_1d(data.whitened(values.astype(np.float64) - data.y if low else values - data.y))
         squares = float(r @ r)
-    if not math.isfinite(squares) and np.isfinite(r).all():
-        raise ValueError(
-            f"Residuals are not finite in the initial point: received some of {np.abs(r).max():.1e}, whose squares "
-            f"overflow, at p0 = {theta.tolist()}; start closer, or measure y in a larger unit{data.advice}"
-        )
-    if not math.isfinite(squares):
+    if not math.isfinite(squares) and not np.isfinite(r).all():
         bad = np.flatnonzero(~np.isfinite(r))
         raise ValueError(
             f"Residuals are not finite in the initial point: received {r[bad[0]]} for point {bad[0]}, {bad.size} of "

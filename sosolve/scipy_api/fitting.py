@@ -199,7 +199,8 @@ def _fitted(f, jac, data: CurveData, theta: np.ndarray, box: dict, method: str, 
 
     else:
         checks.one_of("jac", derivative, checks.SCHEMES)
-    objective = ResidualLeastSquares(fun, theta.shape[0], exact, derivative=derivative, **box)
+    offset = None if exact is not None else whitened(np.broadcast_to(y, r.shape))
+    objective = ResidualLeastSquares(fun, theta.shape[0], exact, derivative=derivative, offset=offset, **box)
     first = objective.begin(theta, r)
     if low and exact is None:
         objective.output = "low"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..curve_problems.model import predictors_of
 from .curve_data import CurveData, real_array
 
 
@@ -31,6 +32,8 @@ def formula_of(f: Any, data: CurveData) -> tuple[Any, CurveData]:
         columns = [real_array(x[name], f"xdata[{name!r}]", True) for name in names]
         x = np.stack(columns, axis=1) if len(columns) > 1 else columns[0]
         predictors: Any = tuple(map(str, names))
+        if isinstance(f, str):  # names that the text does not use are no predictors: it says x, or x0, x1, ...
+            predictors = predictors_of(f, predictors, len(columns))
     else:
         x = np.asarray(x, dtype=np.float64)
         predictors = 1 if x.ndim == 1 else x.shape[0]

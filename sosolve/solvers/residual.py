@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..history import Result
+from ..history import Result, Status
 from ..linalg import norm
 from ..protocols import Objective
 from .base import Callback, Solver
@@ -18,6 +19,12 @@ EPS = float(np.finfo(np.float64).eps)
 #: Largest cosine between r and a column of J at which ftol and xtol may end a fit: elsewhere the point is not
 #: stationary and a short step only means a narrow valley.
 STATIONARY = 1e-4
+
+
+#: Residuals above it are divided by a unit at first: their squares leave the range of doubles.
+OVERFLOW = 1e150
+#: Units that are tried one after the other: in one of them residuals shrink by 15 digits at least, or no further.
+MAX_UNITS = 30
 
 
 class Stationarity(NamedTuple):
@@ -56,6 +63,16 @@ def stationarity(point: Any, box: Box | None) -> Stationarity:
     # sqrt(2 f) is ||r||; under a robust loss it is not inflated, as ||r|| is, by the 1 / root of the outliers' weights
     size = math.sqrt(2.0 * point.value)
     return Stationarity(norms, top / (size if 0.0 < size < math.inf else norm(r)), free)
+
+
+def _largest(point: Any) -> float:
+    """Return the largest absolute residual or derivative of a point."""
+    return max(float(np.abs(a).max(initial=0.0)) for a in (point.raw_residual, point.raw_jac))
+
+
+def _is_below(limit: float, record: Any, point: Any) -> bool:
+    """Return whether residuals and derivatives have come below a limit: a callback."""
+    return _largest(point) < limit
 
 
 @dataclass(kw_only=True)
@@ -119,7 +136,37 @@ class ResidualSolver(Solver):
         if box is not None and tuple(theta0.shape) == (objective.size,):
             box.check_inside(theta0)
         with np.errstate(all="ignore"):  # a step that overflows is a rejected step
-            return super().minimize(objective, theta0, callback)
+            result = super().minimize(objective, theta0, callback)
+            if result.status is not Status.NONFINITE or (near := self._from_afar(objective, result)) is None:
+                return result
+            again = super().minimize(objective, near[0], callback)
+            again.history.notes["overflow"] = (
+                f"the squares of the residuals at the start overflow; {near[1]} iterations before the first one "
+                "were made in a larger unit"
+            )
+            return again
+
+    def _from_afar(self, objective: Any, start: Result) -> tuple[Any, int] | None:
+        """Return where residuals whose squares overflow become ordinary numbers, and the iterations; None if nowhere.
+
+        These iterations see residuals and Jacobian in units of their own size, and no callback.
+        """
+        point: Any = start.point
+        if getattr(objective, "loss", self) is not None or not isinstance(point.raw_jac, np.ndarray):
+            return None
+        far, theta, size, count = replace(self, max_iter=self.default_max_iter), point.theta, math.inf, 0
+        for _ in range(MAX_UNITS):
+            point = objective.at(theta)
+            top, now = _largest(point), float(np.abs(point.raw_residual).max(initial=0.0))
+            if top < OVERFLOW:
+                return theta, count
+            if not top < math.inf or not now < 1e-3 * size:
+                return None
+            unit = 2.0 ** min(math.frexp(top)[1], 1000)
+            is_near = partial(_is_below, OVERFLOW / unit)
+            found = super(ResidualSolver, far).minimize(objective.in_unit(unit), theta, is_near)
+            theta, size, count = found.theta, now, count + found.n_iter
+        return None
 
     def resume(self, objective: Objective, result: Result, callback: Callback | None = None) -> Result:
         """Return the outcome of more iterations, see `Solver.resume`.

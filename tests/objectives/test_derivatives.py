@@ -118,3 +118,19 @@ def test_a_side_where_the_function_is_nan_is_avoided():
 def test_unknown_method():
     with pytest.raises(ValueError, match="4-point"):
         Differences(curve, "4-point")
+
+
+def test_rounding_is_that_of_the_model():
+    """Residuals of a good fit are tiny beside the model: a component of 0 must not be stepped below its rounding."""
+    x = np.linspace(1.0, 2.0, 30)
+    y = 1e6 * x + 1e-7 * np.sin(50.0 * x)
+
+    def fun(t):
+        return 1e6 * x + t[0] * x**2 - y
+
+    theta = np.zeros(1)
+    blind = Differences(fun, "3-point")(theta)
+    seeing = Differences(fun, "3-point", offset=y)(theta)
+    error = [np.abs(J[:, 0] / x**2 - 1.0).max() for J in (blind, seeing)]
+    assert error[1] < 1e-6
+    assert error[1] < 0.1 * error[0]

@@ -388,3 +388,35 @@ def test_work_is_counted():
     result = LevenbergMarquardt().minimize(problem, np.ones(3))
     assert result.counts.n_value == len(calls)
     assert result.counts.n_grad <= result.n_iter + 1
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("power", [200.0, 300.0])
+def test_residuals_whose_squares_overflow(solver, power):
+    """Residuals of 1e200 and 1e300 are as good a start as any other finite ones."""
+    x = np.linspace(0.5, 1.0, 20)
+
+    def objective(scale=1.0):
+        top = power * np.log(10.0)
+        return LeastSquares(
+            lambda t: scale * (np.exp(top * t[0] * x) - 2.0),
+            1,
+            lambda t: scale * (top * x * np.exp(top * t[0] * x))[:, None],
+        )
+
+    result = solver().minimize(objective(), np.array([0.98]))
+    want = solver().minimize(objective(), np.array([0.01]))
+    assert result.converged
+    assert result.theta == pytest.approx(want.theta, rel=1e-6)
+    assert "larger unit" in result.history.notes["overflow"]
+    assert result.history[0].value < 1e300
+
+
+def test_overflow_that_stays_is_nonfinite():
+    """Residuals that cannot be lowered, and those of a robust loss, end as before; so do derivatives that stay huge."""
+    huge = LeastSquares(lambda t: np.full(3, 1e200) + 0.0 * t, 1, lambda t: np.zeros((3, 1)))
+    assert LevenbergMarquardt().minimize(huge, np.ones(1)).status is Status.NONFINITE
+    stiff = LeastSquares(lambda t: 1e200 * t, 1, lambda t: np.full((1, 1), 1e200))
+    assert LevenbergMarquardt().minimize(stiff, np.ones(1)).status is Status.NONFINITE
+    robust = LeastSquares(lambda t: 1e200 * t, 1, lambda t: np.full((1, 1), 1e200), loss="huber", f_scale=1.0)
+    assert LevenbergMarquardt().minimize(robust, np.ones(1)).status is Status.NONFINITE
