@@ -298,6 +298,7 @@ def _build() -> dict[str, types.ModuleType]:
     cupy.get_default_pinned_memory_pool = lambda: types.SimpleNamespace(free_all_blocks=lambda: None)
     cupy.RawModule = RawModule
     cupy.from_dlpack = lambda a: a
+    cupy.random = types.SimpleNamespace(default_rng=_Generator)
     device = types.ModuleType("cupy.cuda.device")
     device.Device = Device
     modules = {"cupy": cupy, "cupy.linalg": linalg, "cupy.fft": fft, "cupy.cuda": cuda, "cupy.cuda.device": device}
@@ -352,6 +353,7 @@ def _cuda() -> types.ModuleType:
     cuda.Device = Device
     cuda.Stream, cuda.Event = _Stream, _Event
     cuda.get_current_stream = lambda: _Stream()
+    cuda.get_elapsed_time = lambda begin, end: 1.0
     cuda.memory = types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError)
     cuda.alloc_pinned_memory = _pinned
 
@@ -369,6 +371,16 @@ def _cuda() -> types.ModuleType:
         getDeviceProperties=lambda k: {"name": b"fake device"},
     )
     return cuda
+
+
+class _Generator:
+    """cupy.random.Generator."""
+
+    def __init__(self, seed):
+        self._rng = np.random.default_rng(seed)
+
+    def __getattr__(self, name):
+        return _function(getattr(self._rng, name))
 
 
 class _Stream:
