@@ -109,6 +109,8 @@ class Pursuit:
         Parameters belong together where a column of the basis depends on both.
         """
         model = self.problem.model
+        if not len(self.nonlinear):
+            return [], []
         r, kept = len(self.nonlinear), self.problem.linear()
         at = {model.names[j]: k for k, j in enumerate(self.nonlinear)}
         offset, *columns = model.formula.basis_parameters  # type: ignore[union-attr]

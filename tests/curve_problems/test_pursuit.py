@@ -119,3 +119,9 @@ def test_known_values_and_bounds_are_kept():
     assert fit.rss_ <= rss
     assert fit.params_["m1"] == pytest.approx(70.0, abs=1.0)
     assert fit.params_["m2"] == pytest.approx(20.0, abs=1.0)
+
+
+def test_models_without_nonlinear_parameters_have_no_blocks():
+    """The default model, a line, is solved outright."""
+    fit = NonlinearLeastSquares().fit(X[:, None], 2.0 + 3.0 * X)
+    assert fit.theta_ == pytest.approx([2.0, 3.0])
