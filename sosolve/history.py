@@ -31,7 +31,7 @@ class Status(enum.Enum):
         "data, or use a solver without a factorisation (newton-cg, lbfgs)"
     )
     SEPARATED = (
-        "the classes are completely separated, so that without a penalty no finite optimum exists: "
+        "the classes are separated, completely or in part, so that without a penalty no finite optimum exists: "
         "use a finite C, or read the coefficients as a direction only"
     )
     NONFINITE = (

@@ -112,7 +112,7 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
 
     def _unpack(self, problem: Problem, solver: Solver, result: Result) -> None:
         """Set the fitted attributes."""
-        self.optimality_ = certify(problem, result)
+        self.optimality_ = certify(problem, result, getattr(self, "feature_names_in_", None))
         result.point = result.state = None  # they hold the data and preconditioners
         for name, value in problem.attributes(result.theta).items():
             setattr(self, name, value)
@@ -336,11 +336,12 @@ def warn_unless_converged(estimator: LinearClassifier, result: Result) -> None:
     proof = estimator.optimality_
     decrement = "" if math.isnan(proof.decrement) else f", half the squared Newton decrement {proof.decrement:.2g}"
     known = "" if proof.proof == "value" else f"at most {percent(proof.relative_bound)} above its minimum, "
+    notes = "".join(f" Found {note}." for note in proof.notes)
     opening = unfinished(estimator.solver, result.n_iter) if result.status is Status.MAX_ITER else ""
     warnings.warn(
         f"{opening}{type(estimator).__name__} {result.status.name}: {result.message} (after {result.n_iter} iterations "
         f"of {estimator.solver_.name or type(estimator.solver_).__name__}: objective {proof.value:.6g}, "
-        f"{known}max |gradient| {result.grad_norm:.2g}{decrement}; the best iterate is kept).",
+        f"{known}max |gradient| {result.grad_norm:.2g}{decrement}; the best iterate is kept).{notes}",
         ConvergenceWarning,
         stacklevel=5,  # this function, _fit, fit, scikit-learn's wrapper, the caller
     )

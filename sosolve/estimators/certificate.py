@@ -21,6 +21,7 @@ Bach, F. (2010). Self-concordant analysis for logistic regression. Electronic Jo
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from ..history import Result, Status
 from ..objectives.thin import ThinModel
 from ..solvers.newton import Factor
 from ..solvers.subproblem import shifted_inverse
+from .identification import MOVING, identify
 from .optimality import NEGLIGIBLE, Optimality
 
 if TYPE_CHECKING:
@@ -44,35 +46,40 @@ SMALL_WORK = 3e6
 MAX_SHIFTS = 60
 
 
-def certify(problem: Problem, result: Result) -> Optimality:
+def certify(problem: Problem, result: Result, names: Sequence | None = None) -> Optimality:
     """Return the certificate of a fit, before its point is dropped.
 
     Parameters
     ----------
     problem : Problem
     result : Result
-        With its point and state.
+        With its point and state. Where the data do not identify the solution, `identify` changes it.
+    names : sequence, optional
+        Of the columns; their indices where None.
 
     Returns
     -------
     Optimality
     """
     unit, value = problem.unit, result.value
-    found, decrement = {"value": value}, _last_decrement(result)
+    found, decrement, change = {"value": value}, _last_decrement(result), math.nan
     known = math.isfinite(value) and result.status is not Status.NONFINITE and result.point is not None
-    if known and problem.penalty.is_smooth:
+    if known and not problem.penalty.is_smooth:
+        found["duality"] = _duality(_Facts(problem, result.point.smooth), result.value)
+    elif known:
         facts = _Facts(problem, result.point)
-        found["newton"], exact = _newton(facts, result)
+        found["newton"], exact, change = _newton(facts, result)
         decrement = decrement if math.isnan(exact) else exact
         if found["newton"] > NEGLIGIBLE * value:
             found["convexity"] = _convexity(facts)
         worth_a_pass = not result.converged or result.counts.n_passes >= MANY_PASSES
         penalised = problem.penalty.is_plain and problem.alpha > 0.0 and not problem.one_sided
         if worth_a_pass and min(found.values()) > NEGLIGIBLE * value and penalised:
-            found["duality"] = _duality(facts)
+            found["duality"] = _duality(facts, value)
         stored = facts.storage()
         found = {name: bound + stored for name, bound in found.items()}
     proof = min(found, key=found.__getitem__)
+    identified = identify(problem, result, change, range(problem.X.shape[1]) if names is None else names)
     return Optimality(
         value=unit * value,
         bound=unit * float(found[proof] + (4.0 * EPS * value if proof != "value" else 0.0)),
@@ -80,6 +87,7 @@ def certify(problem: Problem, result: Result) -> Optimality:
         grad_norm=result.grad_norm,
         status=result.status,
         proof=proof,
+        **vars(identified),
     )
 
 
@@ -113,7 +121,8 @@ class _Facts:
         self.live = to_host(problem.prior) > 0.0 if self.free else np.ones(self.K, dtype=bool)
         self.v, self.c = self.split(point.theta)
         self.g, self.gc = self.split(point.grad)
-        self.ridge, _ = self.split(problem.objective.terms[1].strengths)
+        smooth = getattr(problem.objective, "smooth", problem.objective)
+        self.ridge, _ = self.split(smooth.terms[1].strengths)
         centre, spread, reach = (to_host(a) for a in model.raw_moments)
         self.mean, self.scale = to_host(model.mean), to_host(model.scale)
         moved = np.abs(centre - self.mean)
@@ -178,36 +187,36 @@ class _Facts:
 # ---------------------------------------------------------------------- the Newton step
 
 
-def _newton(facts: _Facts, result: Result) -> tuple[float, float]:
-    """Return the bound from a Newton step, {eq}`newtonbound`, and half its squared decrement.
+def _newton(facts: _Facts, result: Result) -> tuple[float, float, float]:
+    """Return the bound from a Newton step, {eq}`newtonbound`, half its squared decrement and its change of margins.
 
-    The factor may be that of an earlier point: its matrix is at most exp(c) times the one here. inf and NaN where
+    The factor may be that of an earlier point: its matrix is at most exp(c) times the one here. inf, NaN and NaN where
     there is no factor.
     """
-    old, bound, decrement = result.state, math.inf, math.nan
-    if isinstance(old, Factor):
-        bound, decrement = _by_factor(facts, old)
-    if bound == math.inf and not (isinstance(old, Factor) and old.origin is facts.point):
+    old = result.state
+    found = _by_factor(facts, old) if isinstance(old, Factor) else (math.inf, math.nan, math.nan)
+    if found[0] == math.inf and not (isinstance(old, Factor) and old.origin is facts.point):
         fresh = _cheap_factor(facts)
-        return _by_factor(facts, fresh) if fresh else (bound, decrement)
-    return bound, decrement
+        return _by_factor(facts, fresh) if fresh else found
+    return found
 
 
-def _by_factor(facts: _Facts, factor: Factor) -> tuple[float, float]:
-    """Return the bound from one factorised Hessian and half the squared decrement; inf where the step is too long."""
+def _by_factor(facts: _Facts, factor: Factor) -> tuple[float, float, float]:
+    """Return what `_newton` does from one factorised Hessian; a bound of inf where the step is too long."""
     point, origin = facts.point, factor.origin
     growth = 1.0 if origin is point else math.exp(point.drift(origin))
     step = -factor.solve(point.grad)
     g, s = to_host(point.grad), to_host(step)
     square = max(-float(g @ s), 0.0)
-    change = growth * _largest_change(facts, step) if growth < 2.0 else math.inf
-    if not change <= 1.0:
-        return math.inf, 0.5 * square
+    moved = _largest_change(facts, step)
+    change = growth * moved
+    if not (change <= 1.0 and growth < 2.0):
+        return math.inf, 0.5 * square, moved
     error = facts.problem.array(np.append(facts.error.ravel(), facts.error_c if facts.intercept else []))
     noise = math.sqrt(max(float(error @ factor.solve(error)), 0.0))
     rest = np.abs(g + to_host(origin.curvature.mv(step))) @ np.abs(s)
     bound = 0.5 * (1.0 + change) * growth * (math.sqrt(square) + noise) ** 2 + 2.0 * float(rest)
-    return bound, 0.5 * square
+    return bound, 0.5 * square, moved
 
 
 def _cheap_factor(facts: _Facts) -> Factor | None:
@@ -222,13 +231,13 @@ def _cheap_factor(facts: _Facts) -> Factor | None:
 def _largest_change(facts: _Facts, step: Any) -> float:
     """Return a bound on the change of a margin, or of a difference of two scores, along a step.
 
-    From the reach of the columns; from the margins themselves, one pass, where that says no more than 1.
+    From the reach of the columns; from the margins themselves, one pass, where that says too little.
     """
     ds, dc = facts.split(step)
     if not facts.free:  # a row of zeros: the reference, or the other one of two classes
         ds, dc = np.vstack([ds, np.zeros((1, facts.d))]), np.append(dc, 0.0)
     change = float(np.ptp(ds, axis=0) @ facts.reach) + float(np.ptp(dc))
-    if not change > 1.0:
+    if not change > MOVING:
         return change
     z, xp = facts.model.forward(step), facts.model.xp
     if facts.K == 1:
@@ -282,17 +291,38 @@ def _free_step(S: np.ndarray, g: np.ndarray, free: bool) -> tuple[float, float]:
 # ---------------------------------------------------------------------- a dual point, one pass
 
 
-def _duality(facts: _Facts) -> float:
-    """Return the gap to the dual point of the margins with the best intercepts, {eq}`dualitybound`; inf without one."""
+def _duality(facts: _Facts, value: float) -> float:
+    """Return the gap to the dual point of the margins with the best intercepts, {eq}`dualitybound`; inf without one.
+
+    Where coefficients have an L1 penalty alone the point is shrunk until it is feasible.
+    """
     data = facts.point.parts[0].term
     r = _balanced_rows(facts)
     if r is None:
         return math.inf
-    entropy = data.loss.conjugate(data.y, r, data.weights)
     q, _ = facts.split(facts.model.backward(r))
-    conjugate = 0.5 * (facts.dual_norm(q) + facts.dual_norm(facts.error)) ** 2
-    rounding = 16.0 * EPS * (abs(entropy) + facts.point.value) + float(facts.margin_error.max())
-    return facts.point.value + entropy + conjugate + rounding
+    separable = getattr(facts.problem.objective, "penalty", None)
+    zeros = np.zeros_like(q)
+    lasso = facts.split(separable.strengths)[0] if separable else zeros
+    lower = zeros - math.inf if separable is None or separable.lower is None else facts.split(separable.lower)[0]
+    upper = zeros + math.inf if separable is None or separable.upper is None else facts.split(separable.upper)[0]
+    size = np.abs(q) + facts.error
+    open_end = (facts.ridge == 0.0) & (np.where(q < 0.0, upper, -lower) == math.inf) & (size > lasso)
+    shrunk = (1.0 - 8.0 * EPS) * float((lasso[open_end] / size[open_end]).min()) if open_end.any() else 1.0
+    entropy = data.loss.conjugate(data.y, shrunk * r, data.weights)
+    conjugate = _conjugate(shrunk * np.where(q < 0.0, size, -size), facts.ridge, lasso, lower, upper)
+    rounding = 16.0 * EPS * (abs(entropy) + abs(conjugate) + value) + float(facts.margin_error.max())
+    return value + entropy + conjugate + rounding
+
+
+def _conjugate(slope: np.ndarray, ridge: np.ndarray, lasso: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> float:
+    """Return sum_j max over lower <= w <= upper of slope w - lasso |w| - ridge w^2 / 2."""
+    beyond = np.sign(slope) * np.maximum(np.abs(slope) - lasso, 0.0)
+    far = np.where(beyond == 0.0, 0.0, np.sign(beyond) * math.inf)
+    w = np.clip(np.where(ridge > 0.0, beyond / np.where(ridge > 0.0, ridge, 1.0), far), lower, upper)
+    if not np.isfinite(w).all():
+        return math.inf
+    return float((slope * w - lasso * np.abs(w) - 0.5 * ridge * w * w).sum())
 
 
 def _balanced_rows(facts: _Facts) -> Any:

@@ -69,7 +69,9 @@ class Optimality:
     def message(self) -> str:
         """The certificate in a sentence or two."""
         start = "converged" if self.status is Status.CONVERGED else f"ended as {self.status.name}"
-        if self.proof == "value":
+        if self.separation:
+            known = f"the objective is {self.value:.6g} and has no minimum"
+        elif self.proof == "value":
             known = f"the objective is {self.value:.6g}; nothing proves how far that is from its minimum"
             if self.decrement == self.decrement and self.status is Status.CONVERGED:
                 known += f", the Newton decrement estimates {self.decrement:.2g}"

@@ -205,9 +205,9 @@ def test_passes_of_the_certificate():
     counted = []
     original = certificate.certify
 
-    def watched(problem, result):
+    def watched(problem, result, names):
         before = problem.objective.counts.n_passes
-        found = original(problem, result)
+        found = original(problem, result, names)
         counted.append(problem.objective.counts.n_passes - before)
         return found
 
@@ -220,3 +220,24 @@ def test_passes_of_the_certificate():
     assert counted[0] <= 1
     assert counted[1] == 0
     assert counted[2] <= 2
+
+
+@pytest.mark.parametrize(
+    "settings", [{"l1_ratio": 1.0}, {"l1_ratio": 0.5}, {"bounds": (0, 1)}, {"bounds": (0, np.inf)}]
+)
+@pytest.mark.parametrize("C", [0.01, 1.0, 100.0])
+@pytest.mark.parametrize("K", [2, 3])
+@pytest.mark.parametrize("max_iter", [0, 2, 200])
+def test_duality_with_l1_and_bounds(settings, C, K, max_iter):
+    """The duality gap is above the true one, and small where the fit converged."""
+    rng = np.random.default_rng(4)
+    X = rng.standard_normal((80, 6)) * 10.0 ** rng.uniform(-2, 2, 6)
+    y = labels((X / X.std(axis=0)) @ rng.standard_normal((6, K)), rng)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        found = LogisticRegression(C=C, max_iter=max_iter, **settings).fit(X, y).optimality_
+        best = LogisticRegression(C=C, tol=1e-8, max_iter=1000, **settings).fit(X, y).optimality_
+    assert found.bound >= found.value - best.value
+    if max_iter == 200:
+        assert found.proof == "duality"
+        assert found.relative_bound < 1e-2
