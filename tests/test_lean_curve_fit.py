@@ -156,6 +156,12 @@ def largest(x, a, b):
     return np.maximum(a * x, b * np.ones_like(x)) if np.isrealobj(a * b) else np.abs(a * x)
 
 
+def one_point(x, a, b):
+    y = a * np.exp(-b * x)
+    y[50] = np.real(y[50])
+    return y
+
+
 def refuses(x, a, b):
     return a * np.exp(-float(b) * x)
 
@@ -164,7 +170,7 @@ def lists(x, a, b):
     return [a * float(value) + b for value in x]
 
 
-@pytest.mark.parametrize("f", [magnitude, branch, largest, refuses, lists])
+@pytest.mark.parametrize("f", [magnitude, branch, largest, one_point, refuses, lists])
 def test_models_that_are_not_made_for_complex_numbers(f, short):
     """Dropped imaginary parts, comparisons, casts and lists: central differences, without a warning."""
     y = f(X, 2.0, 0.7) + NOISE
@@ -174,6 +180,38 @@ def test_models_that_are_not_made_for_complex_numbers(f, short):
         p, C = curve_fit(f, X, np.asarray(y), [1.5, 0.5], jac="3-point")
     np.testing.assert_allclose(popt, p, rtol=1e-7)
     np.testing.assert_allclose(pcov, C, rtol=1e-5)
+
+
+def test_a_function_that_refuses_only_sometimes():
+    """Complex numbers once taken may be refused in another fit: central differences then."""
+    switch = []
+
+    def moody(x, a, b):
+        if switch and np.iscomplexobj(a + b):
+            raise TypeError("real numbers only")
+        return a * np.exp(-b * x)
+
+    y = moody(X, 2.0, 0.7) + NOISE
+    first = curve_fit(moody, X, y)
+    switch.append(1)
+    second = curve_fit(moody, X, y)
+    np.testing.assert_allclose(first[0], second[0], rtol=1e-8)
+
+
+def test_a_model_that_returns_the_same_array_again():
+    """A buffer that is written anew in each call is no change of the model by 0."""
+    buffer = np.empty_like(X)
+
+    def reuses(x, a, b):
+        buffer[:] = a * np.exp(-b * x)
+        return buffer
+
+    y = 2.0 * np.exp(-0.7 * X) + NOISE
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
+        np.testing.assert_allclose(
+            curve_fit(reuses, X, y)[0], curve_fit(lambda x, a, b: a * np.exp(-b * x), X, y)[0], rtol=1e-6
+        )
 
 
 def test_data_without_noise(short):
@@ -233,6 +271,12 @@ def test_no_state_from_one_fit_to_the_next():
         again = curve_fit(model, X, y, p0)
         np.testing.assert_array_equal(first[0], again[0])
         np.testing.assert_array_equal(first[1], again[1])
+
+
+def test_formula_over_points_of_another_number():
+    """The full solver's message, not that of an array operation."""
+    with pytest.raises(ValueError, match="one value for each y"):
+        curve_fit("a*x + b", X, X[:-3], [1.0, 1.0])
 
 
 # ---------------------------------------------------------------------- NIST

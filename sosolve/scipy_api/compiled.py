@@ -55,6 +55,8 @@ def formula_fit(
     formula: Any, data: CurveData, theta: np.ndarray, absolute_sigma: bool
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Return parameters and covariance, or None where the full solver must find them; as `compiled_fit`."""
+    if data.x.shape[0] != data.y.shape[0]:
+        return None
     account = account_of(formula)
     if account.model is None and is_worth_it(formula, account):
         account.model = _model(formula)

@@ -19,10 +19,10 @@ from numpy import asarray, subtract
 
 from ..objectives.derivatives import EPS, IMAGINARY_STEP, RELATIVE_STEP
 from ..solvers.lean import MOST_PARAMETERS, Lean, Rows
-from .curve_data import CurveData
+from .curve_data import THREADED, CurveData, sum_of_squares
 from .failures import keep_best
 
-#: Largest gap between the sums of exact and of rough derivatives, columns scaled to length 1, that is agreement.
+#: Largest gap between a column of exact and one of rough derivatives, relative to its length, that is agreement.
 AGREEMENT = 1e-3
 #: Change of the model over a forward difference, relative to its size: three digits of a column must remain, and the
 #: step of a parameter that is 0 has to be short.
@@ -90,7 +90,7 @@ class FormulaRows:
         self.run, self.columns = formula.rows(data.x)
         self.y, self.weights = data.y, data.weights
         m, p = data.y.shape[0], formula.size
-        self.level = sum_of_squares(data)
+        self.level = level_of(data)
         both = np.zeros((2, p + 1, m))
         self.units = [1.0] * p
         self.now, self.spare = ((A, A[p:], A[None, :p], A[p]) for A in both)
@@ -102,11 +102,11 @@ class FormulaRows:
         r -= self.y
         if self.weights is not None:
             A *= self.weights
-        return A, float(r.dot(r))
+        return A, sum_of_squares(r)
 
     def slopes(self, A: np.ndarray, exact: bool, crossed: bool) -> Slopes:
         """Return the sums at the point that was evaluated last."""
-        turned = self.now[2][0].dot(A[-1]).tolist() if crossed else None
+        turned = products(self.now[2][0], A[-1]) if crossed else None
         self.now, self.spare = self.spare, self.now
         return A.dot(A.T).tolist(), self.units, turned
 
@@ -128,12 +128,11 @@ class CallableRows:
     def __init__(self, f: Callable, data: CurveData, theta: np.ndarray, jac: Callable | None):
         self.f, self.jac, self.x, self.y, self.weights = f, jac, data.x, data.y, data.weights
         self.rough = jac is None
-        self.level = sum_of_squares(data)
+        self.level = level_of(data)
         self.A = np.zeros((theta.shape[0] + 1, data.y.shape[0]))
         self.AT, self.J, self.r, self.rows = self.A.T, self.A[:-1], self.A[-1], list(self.A[:-1])
-        self.units = [1.0] * theta.shape[0]
+        self.rough_sums: Found | None = None  # with the last forward differences
         self.floors = [1e-4 * abs(value) or 1.0 for value in theta.tolist()]
-        self.rough_found: Found | None = None
         self.scheme = "unknown"
 
     def residual(self, theta: list[float]) -> tuple[Any, float]:
@@ -145,28 +144,44 @@ class CallableRows:
         subtract(values, self.y, r)
         if self.weights is not None:
             r *= self.weights
-        return (theta, arguments, values), float(r.dot(r))
+        return (theta, arguments, values), sum_of_squares(r)
 
     def slopes(self, at: Any, exact: bool, crossed: bool) -> Slopes | None:
         """Return the sums at the point that was evaluated last."""
-        turned = self.J.dot(self.r).tolist() if crossed else None
+        turned = products(self.J, self.r) if crossed else None
         if self.jac is not None:
             J = asarray(self.jac(self.x, *at[1]), dtype=np.float64)
             if J.shape != self.J.T.shape:
                 return None
             self.J[:] = J.T
-            return self.sums(), self.units, turned
+            return self.sums(), [1.0] * len(at[0]), turned
         if not exact:
-            found = self.rough_found = self.forward(at)
-        elif self.scheme == "central":
-            found = self.central(at)
+            found = self.forward(at)
+        elif self.scheme == "unknown":
+            found = self.first_exact(at)
         else:
-            found = self.complex_steps(at)
-            if self.scheme == "unknown":
-                self.scheme = "complex"
-                if found is None or not self.is_confirmed(found, at):
-                    self.scheme, found = "central", self.central(at)
+            found = self.complex_steps(at) if self.scheme == "complex" else self.central(at)
         return None if found is None else (*found, turned)
+
+    def first_exact(self, at: Any) -> Found | None:
+        """Return the sums with complex steps where those are the derivatives, else with central differences.
+
+        A function that drops imaginary parts (abs, a cast, a comparison) is wrong by whole columns, or by the whole of
+        some entries. The columns are those of the forward differences of the point before, a short step away, or else
+        of this point.
+        """
+        before, rough = self.J.copy(), self.rough_sums
+        found = self.complex_steps(at)
+        self.scheme = "central"
+        if found is None:
+            return self.central(at)
+        if rough is None or not agree(found, rough, self.J, before):
+            exact, again = self.J.copy(), self.forward(at)
+            if again is None or not agree(found, again, exact, self.J):
+                return self.central(at)
+            self.J[:] = exact
+        self.scheme = "complex"
+        return found
 
     def sums(self) -> Rows:
         """Return the products of all rows, those of the Jacobian still to be weighted."""
@@ -196,10 +211,11 @@ class CallableRows:
         for k in range(j):
             if not low < sums[k][k] < high:
                 return None
-        if self.rough_found is None:  # a parameter near 0 takes its steps from what moves the model by its size
+        if self.rough_sums is None:  # a parameter near 0 takes its steps from what moves the model by its size
             for k, (value, unit) in enumerate(zip(theta, units)):
                 reach = 0.1 * math.sqrt(level / sums[k][k]) / abs(unit)
                 floors[k] = min(reach, 1e3 * max(abs(value), floors[k]))
+        self.rough_sums = sums, units
         return sums, units
 
     def central(self, at: Any) -> Found | None:
@@ -222,9 +238,9 @@ class CallableRows:
 
     def complex_steps(self, at: Any) -> Found | None:
         """Return the sums with complex steps, None where the model does not take complex numbers."""
-        if self.scheme == "complex" or is_quiet(self.f):
-            return self.imaginary(at)
         try:
+            if self.scheme == "complex" or is_quiet(self.f):
+                return self.imaginary(at)
             with warnings.catch_warnings():
                 warnings.simplefilter("error", np.exceptions.ComplexWarning)
                 found = self.imaginary(at)
@@ -246,33 +262,28 @@ class CallableRows:
             row[:] = column.imag
         return self.sums(), [1.0 / IMAGINARY_STEP] * len(theta)
 
-    def is_confirmed(self, found: Found, at: Any) -> bool:
-        """Return whether the sums are those of forward differences nearby, or here."""
-        if self.rough_found is not None and agree(found, self.rough_found):
-            return True
-        again = self.forward(at)
-        return again is not None and agree(found, again)
 
-
-def sum_of_squares(data: CurveData) -> float:
+def level_of(data: CurveData) -> float:
     """Return y'y in units of sigma."""
-    y = data.y if data.weights is None else data.y * data.weights
-    return float(y.dot(y))
+    return sum_of_squares(data.y if data.weights is None else data.y * data.weights)
 
 
-def agree(found: Found, other: Found) -> bool:
-    """Return whether two sets of sums are the same, columns scaled to length 1.
+def products(rows: np.ndarray, r: np.ndarray) -> list[float]:
+    """Return rows @ r for rows of shape (p, m)."""
+    return (rows.dot(r) if r.shape[0] < THREADED else np.einsum("ij,j->i", rows, r)).tolist()
 
-    A function that drops imaginary parts (abs, a cast, a comparison) is wrong by whole columns.
+
+def agree(found: Found, rough: Found, J: np.ndarray, K: np.ndarray) -> bool:
+    """Return whether columns are the same to three digits of their lengths, given their sums and the rows behind them.
+
+    |a - b|^2 is read off a'a, b'b and a'b: it is looked at where it is 1e-6 of them.
     """
-    (sums, units), (others, steps) = found, other
-    units, steps = [*units, 1.0], [*steps, 1.0]
-    sizes = [math.sqrt(sums[k][k]) * u for k, u in enumerate(units)]
-    for i, size in enumerate(sizes):
-        for j in range(i + 1):
-            gap = sums[i][j] * units[i] * units[j] - others[i][j] * steps[i] * steps[j]
-            if not abs(gap) <= AGREEMENT * size * sizes[j]:
-                return False
+    (sums, units), (others, steps) = found, rough
+    for k, between in enumerate(np.einsum("ij,ij->i", J, K).tolist()):
+        q, v = units[k], steps[k]
+        square = sums[k][k] * q * q
+        if not square + others[k][k] * v * v - 2.0 * between * q * v <= AGREEMENT * AGREEMENT * square:
+            return False
     return True
 
 
