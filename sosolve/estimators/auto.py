@@ -8,8 +8,12 @@ from ..protocols import Array
 from ..solvers import NewtonCG, NewtonCholesky, ProximalNewton, Solver
 from ..solvers.newton import CGState
 
-#: Parameters up to which a dense Hessian of few rows is cheaper than the Python overhead of conjugate gradients.
-DENSE_SIZE, DENSE_WORK = 128, 3e7
+#: Reads of an entry of X in the time that the calls of one pass take, see `tests/benchmarks/calibrate.py`.
+CALL_READS = 150_000.0
+#: Iterations of Newton's method with a dense Hessian, and passes with conjugate gradients, of an ordinary fit.
+DENSE_ITERATIONS, CG_PASSES = 6.0, 25.0
+#: Most parameters for which a dense Hessian is considered, of a sparse X too.
+DENSE_SIZE, DENSE_SPARSE = 512, 128
 #: Passes over X that a sampled Cholesky factor may cost to be built at once; where it costs more it is built when
 #: conjugate gradients have turned out slow, and above the second number of parameters never.
 SAMPLED_PASSES, SAMPLED_SIZE = 0.5, 1024
@@ -36,8 +40,12 @@ def choose(n: int, d: int, K: int, is_sparse: bool) -> tuple[Solver, str]:
         The reason.
     """
     p = K * (d + 1)
-    if p <= DENSE_SIZE and n * p * p <= DENSE_WORK:
-        return NewtonCholesky(), f"{p} parameters and {n} rows: the dense Hessian is cheap"
+    dense, inexact = dense_cost(n, d, K), inexact_cost(n, d, K)
+    if p <= (DENSE_SPARSE if is_sparse else DENSE_SIZE) and dense <= inexact:
+        reason = (
+            f"{p} parameters and {n} rows: the dense Hessian is cheap, {dense / inexact:.0%} of conjugate gradients"
+        )
+        return NewtonCholesky(), reason
     rows = min(1.0, max(0.02, 10.0 * p / n))
     cost = rows * p / PRODUCT_PER_READ
     if is_sparse or K > 1 or p > SAMPLED_SIZE:
@@ -48,6 +56,22 @@ def choose(n: int, d: int, K: int, is_sparse: bool) -> tuple[Solver, str]:
         return NewtonCG(preconditioner="cholesky", sample_rows=rows), reason
     reason = f"{p} parameters, {n} rows: conjugate gradients; a factor of {rows:.0%} of the rows if they turn out slow"
     return NewtonCG(sample_rows=rows, dense_size=SAMPLED_SIZE, switch_after=max(8, round(2.0 * cost))), reason
+
+
+def dense_cost(n: int, d: int, K: int) -> float:
+    """Return the price of a fit with dense Hessians, in reads of an entry of X.
+
+    K (K + 1) / 2 Gram matrices of d columns with weights of their own, a factorisation and an evaluation an iteration.
+    """
+    p, blocks = K * (d + 1), K * (K + 1) / 2
+    work = (blocks * n * (d + 1) ** 2 + p**3 / 3.0) / PRODUCT_PER_READ
+    weights = 5.0 * blocks * n if K > 1 else 0.0
+    return DENSE_ITERATIONS * (work + weights + K * n * d + (2.0 + 0.05 * blocks) * CALL_READS)
+
+
+def inexact_cost(n: int, d: int, K: int) -> float:
+    """Return the price of a fit with conjugate gradients, in reads of an entry of X."""
+    return CG_PASSES * (K * n * d + CALL_READS)
 
 
 def proximal(solver: str | Solver) -> tuple[Solver, str]:
