@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from ..protocols import Array
 from ..solvers import NewtonCG, NewtonCholesky, ProximalNewton, Solver
@@ -10,8 +11,9 @@ from ..solvers.newton import CGState
 
 #: Reads of an entry of X in the time that the calls of one pass take, see `tests/benchmarks/calibrate.py`.
 CALL_READS = 150_000.0
-#: Iterations of Newton's method with a dense Hessian, and passes with conjugate gradients, of an ordinary fit.
-DENSE_ITERATIONS, CG_PASSES = 6.0, 25.0
+#: Iterations of Newton's method with a dense Hessian, and passes with conjugate gradients, of an ordinary fit: as they
+#: are, preconditioned by a factor of a sample, and begun on that sample as well.
+DENSE_ITERATIONS, CG_PASSES, SAMPLED_CG_PASSES, STARTED_CG_PASSES = 6.0, 25.0, 16.0, 8.0
 #: Most parameters for which a dense Hessian is considered, of a sparse X too.
 DENSE_SIZE, DENSE_SPARSE = 512, 128
 #: Passes over X that a sampled Cholesky factor may cost to be built at once; where it costs more it is built when
@@ -40,18 +42,19 @@ def choose(n: int, d: int, K: int, is_sparse: bool) -> tuple[Solver, str]:
         The reason.
     """
     p = K * (d + 1)
-    dense, inexact = dense_cost(n, d, K), inexact_cost(n, d, K)
+    rows = min(1.0, max(0.02, 10.0 * p / n))
+    cost = rows * p / PRODUCT_PER_READ
+    sampled = not is_sparse and K == 1 and p <= SAMPLED_SIZE and cost <= SAMPLED_PASSES
+    dense, inexact = dense_cost(n, d, K), inexact_cost(n, d, K, sampled)
     if p <= (DENSE_SPARSE if is_sparse else DENSE_SIZE) and dense <= inexact:
         reason = (
             f"{p} parameters and {n} rows: the dense Hessian is cheap, {dense / inexact:.0%} of conjugate gradients"
         )
         return NewtonCholesky(), reason
-    rows = min(1.0, max(0.02, 10.0 * p / n))
-    cost = rows * p / PRODUCT_PER_READ
     if is_sparse or K > 1 or p > SAMPLED_SIZE:
         reason = f"{p} parameters, {n} rows: conjugate gradients need no p x p matrix"
         return NewtonCG(dense_size=0, sample_rows=rows), reason
-    if cost <= SAMPLED_PASSES:
+    if sampled:
         reason = f"{n} rows for {p} parameters: {rows:.0%} of the rows give a preconditioner"
         return NewtonCG(preconditioner="cholesky", sample_rows=rows), reason
     reason = f"{p} parameters, {n} rows: conjugate gradients; a factor of {rows:.0%} of the rows if they turn out slow"
@@ -69,9 +72,13 @@ def dense_cost(n: int, d: int, K: int) -> float:
     return DENSE_ITERATIONS * (work + weights + K * n * d + (2.0 + 0.05 * blocks) * CALL_READS)
 
 
-def inexact_cost(n: int, d: int, K: int) -> float:
-    """Return the price of a fit with conjugate gradients, in reads of an entry of X."""
-    return CG_PASSES * (K * n * d + CALL_READS)
+def inexact_cost(n: int, d: int, K: int, sampled: bool) -> float:
+    """Return the price of a fit with conjugate gradients, in reads of an entry of X.
+
+    `sampled` says that a factor of a sample of the rows preconditions them.
+    """
+    passes = STARTED_CG_PASSES if start_share(n, d, K) else SAMPLED_CG_PASSES
+    return (passes if sampled else CG_PASSES) * (K * n * d + CALL_READS)
 
 
 def proximal(solver: str | Solver) -> tuple[Solver, str]:
@@ -104,6 +111,8 @@ def proximal(solver: str | Solver) -> tuple[Solver, str]:
 #: Entries of X from which a start on a sample of the rows saves time, rows a parameter the sample holds at least, and
 #: its largest share of all rows.
 START_ENTRIES, START_ROWS, START_SHARE = 2_000_000, 50, 0.1
+#: Multiply-adds up to which the sample is fitted with dense Hessians: the last factor is of use for all rows.
+START_WORK = 1e8
 #: Rows of each class that the sample must hold.
 START_CLASS = 20
 #: Tolerance on the sample: its own error, p / (2 m) nats for m rows, is above.
@@ -119,6 +128,13 @@ def start_share(n: int, d: int, K: int) -> float:
     # K outputs: a row says something about each of them
     share = max(0.02, START_ROWS * (d + 1) / n)
     return share if n * d >= START_ENTRIES and share <= START_SHARE else 0.0
+
+
+def start_solver(m: int, d: int, K: int) -> Solver:
+    """Return the solver for a sample of m rows."""
+    if K == 1 and m * (d + 1) ** 2 <= START_WORK:
+        return NewtonCholesky(tol=START_TOL, max_iter=20)
+    return replace(choose(m, d, K, False)[0], tol=START_TOL, max_iter=20)
 
 
 def first_state(solver: Solver, theta0: Array, inverse: Callable[[Array], Array] | None) -> CGState | None:

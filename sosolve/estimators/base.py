@@ -30,7 +30,7 @@ from ..kernels.pool import thread_limit
 from ..protocols import Array, Point
 from ..solvers import SOLVERS, Solver
 from .arguments import unfinished
-from .auto import START_TOL, choose, first_state, proximal
+from .auto import START_TOL, choose, first_state, proximal, start_solver
 from .certificate import certify
 from .common import Watcher, advised, restored_on_error
 from .optimality import percent
@@ -153,10 +153,10 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
             return theta0, "the logarithms of the class frequencies"
         if problem.penalty.is_smooth:
             model = sample.terms[0].model
-            solver, _ = choose(model.n_rows, model.n_features, model.n_outputs, False)
+            solver = start_solver(model.n_rows, model.n_features, model.n_outputs)
         else:
-            solver, _ = proximal("auto")
-        found = dataclasses.replace(solver, tol=START_TOL, max_iter=20).minimize(sample, theta0)
+            solver = dataclasses.replace(proximal("auto")[0], tol=START_TOL, max_iter=20)
+        found = solver.minimize(sample, theta0)
         if found.status is Status.INTERRUPTED:
             raise KeyboardInterrupt  # there is no iterate on all rows that could be kept
         if problem.ordinary:
