@@ -14,11 +14,7 @@ from .protocols import Counts
 from .solvers import SOLVERS
 
 #: The classifiers of the package, all with `coef_`, `intercept_` and `classes_`.
-CLASSIFIERS = tuple(
-    getattr(estimators, name)
-    for name in ("LogisticRegression", "LogisticRegressionCV", "SoftmaxRegression")
-    if hasattr(estimators, name)
-)
+CLASSIFIERS = (estimators.LogisticRegression, estimators.LogisticRegressionCV, estimators.SoftmaxRegression)
 
 
 def trusted_types() -> list[str]:

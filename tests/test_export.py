@@ -11,12 +11,13 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sosolve import BFGS, LogisticRegression, NewtonCG, SoftmaxRegression, TrustRegion
+from sosolve import BFGS, LogisticRegression, LogisticRegressionCV, NewtonCG, SoftmaxRegression, TrustRegion
 from sosolve.export import CLASSIFIERS, as_sklearn, register_onnx, trusted_types
 
 X, Y = load_iris(return_X_y=True)
 XB, YB = load_breast_cancer(return_X_y=True)
 NAMES = np.array(["setosa", "versicolor", "virginica"])
+CV = dict(Cs=[0.1, 1.0], cv=3, l1_ratios=(0,), scoring="neg_log_loss", use_legacy_attributes=False)
 CASES = {
     "binary": (LogisticRegression(), XB, YB),
     "multiclass": (LogisticRegression(solver="newton-cg"), X, Y),
@@ -26,6 +27,9 @@ CASES = {
     "reference": (SoftmaxRegression(reference_class=1), X, Y),
     "pipeline": (make_pipeline(StandardScaler(), LogisticRegression(solver=NewtonCG())), XB, YB),
     "no intercept": (LogisticRegression(fit_intercept=False), X, Y),
+    "cross-validated": (LogisticRegressionCV(**CV), X, NAMES[Y]),
+    "cross-validated, binary": (LogisticRegressionCV(**CV), XB, YB),
+    "L1": (LogisticRegression(l1_ratio=1.0), XB, YB),
 }
 ALL = pytest.mark.parametrize("name", sorted(CASES))
 
@@ -144,7 +148,7 @@ def test_as_sklearn(name):
     theirs = as_sklearn(clf)
     np.testing.assert_allclose(theirs.predict_proba(data), clf.predict_proba(data), atol=1e-12)
     np.testing.assert_array_equal(theirs.predict(data), clf.predict(data))
-    assert theirs.score(data, y) == clf.score(data, y)
+    assert theirs.score(data, y) == np.mean(clf.predict(data) == y)
     assert not np.shares_memory(theirs.coef_, clf.coef_)
     assert sp.issparse(clf.sparsify().coef_)
     np.testing.assert_array_equal(as_sklearn(clf).coef_, theirs.coef_)

@@ -23,7 +23,7 @@ SAMPLED_PASSES, SAMPLED_SIZE = 0.5, 1024
 PRODUCT_PER_READ = 16.0
 
 
-def choose(n: int, d: int, K: int, is_sparse: bool) -> tuple[Solver, str]:
+def choose(n: int, d: int, K: int, is_sparse: bool, outliers: bool = False) -> tuple[Solver, str]:
     """Return the solver for a problem of this shape and why.
 
     Parameters
@@ -33,6 +33,9 @@ def choose(n: int, d: int, K: int, is_sparse: bool) -> tuple[Solver, str]:
     K : int
         Outputs of the model (1 for two classes).
     is_sparse : bool
+    outliers : bool, default=False
+        Whether far outliers dominate a column: conjugate gradients on products with X then lose the other rows to
+        rounding.
 
     Returns
     -------
@@ -42,6 +45,8 @@ def choose(n: int, d: int, K: int, is_sparse: bool) -> tuple[Solver, str]:
         The reason.
     """
     p = K * (d + 1)
+    if outliers and p <= SAMPLED_SIZE:
+        return NewtonCholesky(), f"{p} parameters and far outliers: a factor of the dense Hessian keeps the other rows"
     rows = min(1.0, max(0.02, 10.0 * p / n))
     cost = rows * p / PRODUCT_PER_READ
     sampled = not is_sparse and K == 1 and p <= SAMPLED_SIZE and cost <= SAMPLED_PASSES

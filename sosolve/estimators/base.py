@@ -132,8 +132,9 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
         elif isinstance(self.solver, Solver):
             solver, reason = self.solver, "given as an instance"
         elif self.solver == "auto" or self.solver in STAND_INS:
-            n, d = problem.model.X.shape
-            solver, reason = choose(n, d, problem.model.n_outputs, hasattr(problem.model.X, "indptr"))
+            model = problem.model
+            n, d = model.X.shape
+            solver, reason = choose(n, d, model.n_outputs, hasattr(model.X, "indptr"), model.follows_bulk)
             if problem.model.X is not problem.X:
                 reason = f"{problem.X.shape[1]} columns replaced by the {d} of their thin factor; {reason}"
             if self.solver in STAND_INS:

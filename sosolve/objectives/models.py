@@ -116,6 +116,14 @@ class LinearModel:
         model.raw_moments = raw
         return model
 
+    @property
+    def follows_bulk(self) -> bool:
+        """Whether the basis is that of the bulk of the rows in some column, see `without_outliers`."""
+        if self.raw_moments is None or self.variance is None:
+            return False
+        bulk = self.scale * self.xp.sqrt(self.variance)
+        return bool(self.xp.any((self.raw_moments[1] > 100.0 * bulk) & (bulk > 0.0)))
+
     @staticmethod
     def _moments(X: Array, weights: Array, centre: bool) -> tuple[Array, Array, Array]:
         """Return mean, spread and reach of the columns, see `kernels.reference.moments`."""

@@ -716,6 +716,20 @@ def test_one_outlier_of_1e10(solver, where):
     assert gap - 1 < 1e-6
 
 
+def test_one_outlier_among_many_parameters():
+    """With 650 parameters too: a factor of the Hessian instead of products that lose the other rows."""
+    X, y = REAL["digits"]
+    X = X.copy()
+    X[5, 20] = 1e8
+    found = LogisticRegression().fit(X, y)
+    assert "far outliers" in found.history_.notes["solver"]
+    best = LogisticRegression(solver=NewtonCholesky(tol=1e-8)).fit(X, y)
+    case = Data(X, y)
+    gap = long_double_value(case, found.coef_, found.intercept_) / long_double_value(case, best.coef_, best.intercept_)
+    assert gap - 1 < 1e-6
+    assert "far outliers" not in LogisticRegression().fit(*REAL["digits"]).history_.notes["solver"]
+
+
 def test_imbalance_of_1_to_20000():
     """One positive sample among 20 000."""
     rng = np.random.default_rng(0)
