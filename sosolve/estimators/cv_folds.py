@@ -31,7 +31,7 @@ class Fold(NamedTuple):
     bad: list[Status]
 
 
-def fit_fold(template, problem: Problem, y, rows, Cs, l1_ratios, scorer, params, threads: int) -> Fold:
+def fit_fold(template, problem: Problem, rows, Cs, l1_ratios, scorer, params, threads: int) -> Fold:
     """Return what one fold finds.
 
     Parameters
@@ -40,8 +40,6 @@ def fit_fold(template, problem: Problem, y, rows, Cs, l1_ratios, scorer, params,
         With the settings of the search; gets the coefficients to be scored.
     problem : Problem
         All rows.
-    y : ndarray of shape (n,)
-        The labels.
     rows : pair of arrays
         Training rows and test rows, as a splitter yields them.
     Cs, l1_ratios : array
@@ -65,7 +63,10 @@ def fit_fold(template, problem: Problem, y, rows, Cs, l1_ratios, scorer, params,
                 n_iter[r, c] = result.n_iter
                 missing = result.status is Status.SEPARATED and solved.alpha > 0.0  # the fold lacks all classes but one
                 bad += [] if result.converged or missing else [result.status]
-    test_rows, estimator = TestRows(scorer, problem.X, y, test, params), copy.copy(template)
+    test_rows, estimator = (
+        TestRows(scorer, problem.X, problem.classes, problem.codes, test, params),
+        copy.copy(template),
+    )
     scores, paths = np.empty(n_iter.shape), []
     for r, l1_ratio in enumerate(l1_ratios):
         for c, C in enumerate(Cs):
@@ -85,15 +86,15 @@ class _LeftOutPredictions(LogisticRegression):
         return self.z_
 
 
-def fit_left_out(template, problem: Problem, y, Cs, scorer, params, threads: int) -> tuple[Fold, list[LeftOut]]:
+def fit_left_out(template, problem: Problem, Cs, scorer, params, threads: int) -> tuple[Fold, list[LeftOut]]:
     """Return the path of all rows, scored on the predictions of each row without it, as one fold; and these.
 
     Parameters
     ----------
-    template, problem, y, Cs, scorer, params, threads
+    template, problem, Cs, scorer, params, threads
         As for `fit_fold`.
     """
-    order, all_rows = np.argsort(Cs, kind="stable"), np.arange(len(y))
+    order, all_rows = np.argsort(Cs, kind="stable"), np.arange(problem.X.shape[0])
     left: list[Any] = [None] * len(Cs)
     fitted: list[Any] = [None] * len(Cs)
     n_iter, bad = np.zeros((1, len(Cs)), dtype=np.int32), []
@@ -106,10 +107,14 @@ def fit_left_out(template, problem: Problem, y, Cs, scorer, params, threads: int
             bad += [] if result.converged else [result.status]
     estimator = _LeftOutPredictions(**template.get_params(deep=False))
     estimator.classes_, estimator.n_features_in_ = problem.classes, problem.X.shape[1]
-    test_rows, scores, paths = TestRows(scorer, problem.X, y, all_rows, params), np.empty((1, len(Cs))), []
+    test_rows, scores, paths = (
+        TestRows(scorer, problem.X, problem.classes, problem.codes, all_rows, params),
+        np.empty((1, len(Cs))),
+        [],
+    )
     for c, C in enumerate(Cs):
         vars(estimator).update(fitted[c], C=C, z_=left[c].z)
-        scores[0, c] = test_rows.score(estimator)
+        scores[0, c] = test_rows.score(estimator, left[c].z)
         paths.append(_joined(fitted[c]["coef_"], fitted[c]["intercept_"], template.fit_intercept))
     return Fold(np.stack(paths)[None], scores, n_iter, bad), left
 

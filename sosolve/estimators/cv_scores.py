@@ -6,15 +6,46 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import scipy.special
 from sklearn.base import BaseEstimator
-from sklearn.metrics import get_scorer, make_scorer
+from sklearn.metrics import accuracy_score, get_scorer, log_loss, make_scorer
 
 from .._compat import check_method_params
 
 
-def default_score(estimator, X, y, sample_weight=None) -> float:
-    """Return the accuracy, as `estimator.score` does."""
-    return estimator.score(X, y, sample_weight=sample_weight)
+class DirectScorer:
+    """Accuracy or log loss from the predictors: for small folds scikit-learn's checks would cost more than the fits.
+
+    Parameters
+    ----------
+    metric : {"accuracy", "log_loss"}
+    """
+
+    def __init__(self, metric: str):
+        self.metric = metric
+
+    def __call__(self, z: np.ndarray, codes: np.ndarray, sample_weight: np.ndarray | None = None) -> float:
+        """Return the score; the higher the better.
+
+        Parameters
+        ----------
+        z : ndarray of shape (m, 1) or (m, K)
+            Log odds of the second of two classes, or a score for each class; float64.
+        codes : ndarray of int, shape (m,)
+            Index of the class of each row.
+        sample_weight : ndarray of shape (m,), optional
+        """
+        if self.metric == "accuracy":
+            predicted = z[:, 0] > 0.0 if z.shape[1] == 1 else z.argmax(axis=1)
+            return float(np.average(predicted == codes, weights=sample_weight))
+        if z.shape[1] == 1:
+            p = scipy.special.expit(z[:, 0])
+            p = np.where(codes == 1, p, 1.0 - p)  # as scikit-learn's scorer, which sees the probabilities of one class
+        else:
+            z = z - z.max(axis=1, keepdims=True)
+            p = np.exp(z[np.arange(len(z)), codes]) / np.exp(z).sum(axis=1)
+        eps = np.finfo(np.float64).eps  # scikit-learn's bound on probabilities
+        return -float(np.average(-np.log(np.clip(p, eps, 1.0 - eps)), weights=sample_weight))
 
 
 def resolve_scorer(scoring, classes: np.ndarray) -> Callable:
@@ -28,10 +59,13 @@ def resolve_scorer(scoring, classes: np.ndarray) -> Callable:
     classes : ndarray of shape (K,)
         Sorted.
     """
-    if scoring is None:
-        return default_score
-    scorer = get_scorer(scoring)
+    scorer = get_scorer("accuracy" if scoring is None else scoring)
     function = getattr(scorer, "_score_func", None)
+    if type(scorer) is type(get_scorer("accuracy")) and not scorer._kwargs:
+        if function is accuracy_score and scorer._sign == 1 and scorer._response_method == "predict":
+            return DirectScorer("accuracy")
+        if function is log_loss and scorer._sign == -1 and scorer._response_method == "predict_proba":
+            return DirectScorer("log_loss")
     accepted = inspect.signature(function).parameters if function is not None else ()
     if "labels" not in accepted:
         return scorer
@@ -46,15 +80,21 @@ def resolve_scorer(scoring, classes: np.ndarray) -> Callable:
     )
 
 
+def is_direct(scorer: Callable) -> bool:
+    """Return whether the scorer takes predictors."""
+    return isinstance(scorer, DirectScorer)
+
+
 class TestRows:
     """The test rows of one fold, ready to be scored.
 
     Parameters
     ----------
     scorer : callable
-        scorer(estimator, X, y, **params) -> float.
-    X, y : array
-        Those of all rows.
+        A `DirectScorer`, or scorer(estimator, X, y, **params) -> float.
+    X : array
+    classes, codes : ndarray
+        The sorted classes, and the index of the class of each row.
     rows : ndarray of int or bool
         The test rows.
     params : mapping
@@ -63,13 +103,17 @@ class TestRows:
 
     __test__ = False  # the name is no test class
 
-    def __init__(self, scorer: Callable, X, y: np.ndarray, rows: np.ndarray, params: Mapping[str, object]):
-        self.scorer, self.X, self.y = scorer, X[rows], y[rows]
+    def __init__(self, scorer: Callable, X, classes, codes, rows: np.ndarray, params: Mapping[str, object]):
+        self.scorer, self.X, self.y = scorer, X[rows], codes[rows] if is_direct(scorer) else classes[codes[rows]]
         self.params = check_method_params(X, params=dict(params), indices=rows)
 
-    def score(self, estimator: BaseEstimator) -> float:
-        """Return the score of a fitted estimator."""
-        return float(self.scorer(estimator, self.X, self.y, **self.params))
+    def score(self, estimator: BaseEstimator, z: np.ndarray | None = None) -> float:
+        """Return the score of a fitted estimator, from its predictors of these rows where they are known."""
+        if not is_direct(self.scorer):
+            return float(self.scorer(estimator, self.X, self.y, **self.params))
+        if z is None:
+            z = self.X @ estimator.coef_.T + estimator.intercept_
+        return self.scorer(z, self.y, **self.params)
 
 
 def best_of_all(scores: np.ndarray) -> tuple[int, int]:

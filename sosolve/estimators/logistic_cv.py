@@ -247,11 +247,11 @@ class LogisticRegressionCV(LogisticRegression):
             scorer = resolve_scorer(scoring, problem.classes)
             if self._leaves_one_out:
                 context = self._begin_callbacks(problem, y, 1)
-                found = self._leave_one_out(problem, context, y, Cs, scorer, score)
+                found = self._leave_one_out(problem, context, Cs, scorer, score)
             else:
                 folds = list(check_cv(self.cv, y, classifier=True).split(problem.X, y, **split))
                 context = self._begin_callbacks(problem, y, len(folds))
-                found = self._search(problem, context, y, folds, Cs, l1_ratios, scorer, score)
+                found = self._search(problem, context, folds, Cs, l1_ratios, scorer, score)
             warn_of_folds(self, found)
             self._store(problem, context, Cs, l1_ratios, found, legacy)
         if self.refit:
@@ -266,7 +266,7 @@ class LogisticRegressionCV(LogisticRegression):
         routed = process_routing(self, "fit", sample_weight=sample_weight, **params)
         return routed.splitter.split, weights if scoring is None else routed.scorer.score
 
-    def _search(self, problem: Problem, context, y, folds, Cs, l1_ratios, scorer, params) -> list[Fold]:
+    def _search(self, problem: Problem, context, folds, Cs, l1_ratios, scorer, params) -> list[Fold]:
         """Return what each fold found."""
         template = self._template(problem)
         at_once = min(effective_n_jobs(self.n_jobs), len(folds))
@@ -276,15 +276,15 @@ class LogisticRegressionCV(LogisticRegression):
             parallel = Parallel(n_jobs=self.n_jobs, prefer="threads", return_as="generator")
             call = delayed(fit_fold)
             for fold in parallel(
-                call(template, problem, y, rows, Cs, l1_ratios, scorer, params, threads) for rows in folds
+                call(template, problem, rows, Cs, l1_ratios, scorer, params, threads) for rows in folds
             ):
                 found.append(fold)
                 self._report(problem, context, fold, len(found), len(folds))
         return found
 
-    def _leave_one_out(self, problem: Problem, context, y, Cs, scorer, params) -> list[Fold]:
+    def _leave_one_out(self, problem: Problem, context, Cs, scorer, params) -> list[Fold]:
         """Return one fold with the scores of each row without it."""
-        fold, left = fit_left_out(self._template(problem), problem, y, Cs, scorer, params, effective_threads())
+        fold, left = fit_left_out(self._template(problem), problem, Cs, scorer, params, effective_threads())
         self._report(problem, context, fold, 1, 1)
         warn_of_left_out(self, left, Cs)
         self.n_exact_ = np.array([found.n_exact for found in left])

@@ -15,7 +15,8 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 from sklearn.preprocessing import scale
 
 from sosolve import LBFGS, LogisticRegression, LogisticRegressionCV
-from sosolve.estimators.logistic_cv import fit_fold
+from sosolve.estimators.cv_folds import fit_fold
+from sosolve.estimators.cv_scores import TestRows, is_direct, resolve_scorer
 from sosolve.estimators.path import Path
 from sosolve.estimators.problem import Problem
 
@@ -117,6 +118,25 @@ def test_scorers(scoring):
     theirs = SklearnLogisticRegressionCV(**settings, tol=1e-9, solver="newton-cholesky").fit(X, y)
     np.testing.assert_allclose(ours.scores_, theirs.scores_, atol=1e-6)
     assert ours.score(X, y) == pytest.approx(theirs.score(X, y), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "neg_log_loss"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_direct_scores_are_those_of_the_scorers(name, n_classes, weighted):
+    """The two metrics that are computed here give scikit-learn's numbers, at certain probabilities too."""
+    rng = np.random.default_rng(0)
+    X, codes = rng.standard_normal((200, 2)), rng.integers(0, n_classes, 200)
+    w = {"sample_weight": rng.random(200)} if weighted else {}
+    clf = LogisticRegression(C=1e3).fit(X, codes)
+    for size in (0.0, 1.0, 1e3):
+        clf.coef_ = size * rng.standard_normal(clf.coef_.shape)
+        direct = resolve_scorer(name, clf.classes_)
+        assert is_direct(direct)
+        rows = TestRows(direct, X, clf.classes_, codes, np.arange(200), w)
+        assert rows.score(clf) == pytest.approx(get_scorer(name)(clf, X, codes, **w), rel=1e-13)
+    assert not is_direct(resolve_scorer(make_scorer(get_scorer(name)._score_func), clf.classes_)) or name == "accuracy"
+    assert not is_direct(resolve_scorer("neg_brier_score", clf.classes_))
 
 
 @pytest.mark.parametrize("class_weight", [None, "balanced", {0: 1.0, 1: 3.0, 2: 0.5}])
@@ -372,7 +392,7 @@ def test_processes_need_nothing_but_the_problem():
     problem = Problem(template, X, y, None, 1.0)
     template.classes_, template.n_features_in_ = problem.classes, X.shape[1]
     rows = next(iter(StratifiedKFold(3).split(X, y)))
-    fold = fit_fold(template, problem, y, rows, np.array([0.1, 1.0]), [0.0], get_scorer("neg_log_loss"), {}, 1)
+    fold = fit_fold(template, problem, rows, np.array([0.1, 1.0]), [0.0], get_scorer("neg_log_loss"), {}, 1)
     np.testing.assert_allclose(fold.scores, clf.scores_[0], rtol=1e-6)
     np.testing.assert_allclose(fold.paths, clf.coefs_paths_[0], rtol=1e-4, atol=1e-6)
 
