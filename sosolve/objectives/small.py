@@ -84,8 +84,15 @@ class CopiedModel(LinearModel):
     def normal_mv(self, kernel: str, arrays: tuple[Any, ...], v: Any) -> Any:
         """Return J' H J v by the named fused kernel, whose arrays describe H."""
         self.counts.n_passes += 1
-        g, _ = getattr(self.kernels, kernel)(self.A, *arrays, self._weights(v), 0.0)
-        return self._flat(g)
+        if kernel != "softmax_normal_mv":
+            g, _ = getattr(self.kernels, kernel)(self.A, *arrays, self._weights(v), 0.0)
+            return self._flat(g)
+        P, s = arrays
+        U = self.A @ np.ascontiguousarray(self._weights(v).T)  # twice as fast as with the transposed view
+        U -= np.vecdot(P, U)[:, None]
+        U *= P
+        U *= s[:, None]
+        return self._flat(U.T @ self.A)
 
     def fused(self, kernel: str, theta: Any, y: Any, weights: Any, options: tuple) -> tuple[float, Any, Any, Any]:
         """Return (value, z, curvature rows, gradient) by the named fused kernel."""
