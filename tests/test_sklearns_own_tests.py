@@ -43,10 +43,6 @@ EXCEPTIONS = {
         "step before"
     ),
     r"test_logistic_regression_callback_support\[": "counts an empty task of SciPy's L-BFGS after the last iteration",
-    (
-        r"test_logistic_regression_cv_refit\[1\]|test_LogisticRegressionCV_GridSearchCV_elastic|test_LogisticRegressionCV_"
-        r"no_refit\[.*l1_ratios1|test_LogisticRegressionCV_elasticnet|test_scores_attribute_layout_elasticnet"
-    ): "needs an L1 penalty in LogisticRegressionCV, which is not there yet",
     r"test_logistic_regression_callback_support_warning": "asks for callbacks to be refused by solvers but lbfgs",
 }
 

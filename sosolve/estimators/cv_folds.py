@@ -55,10 +55,10 @@ def fit_fold(template, problem: Problem, rows, Cs, l1_ratios, scorer, params, th
     bad: list[Status] = []
     with thread_limit(threads), np.errstate(all="ignore"):
         part = problem.of_rows(train)
-        for r in range(len(l1_ratios)):
+        for r, l1_ratio in enumerate(l1_ratios):
             path = Path(template, part)
             for c in np.argsort(Cs, kind="stable"):
-                solved, _, result = path.solve(float(Cs[c]))
+                solved, _, result = path.solve(float(Cs[c]), l1_ratio)
                 fitted[r, c] = solved.attributes(result.theta)
                 n_iter[r, c] = result.n_iter
                 missing = result.status is Status.SEPARATED and solved.alpha > 0.0  # the fold lacks all classes but one

@@ -230,13 +230,13 @@ class LogisticRegressionCV(LogisticRegression):
         raise_for_params(params, self, "fit")
         l1_ratios, scoring, legacy = mixtures(self), scoring_of(self), legacy_attributes(self)
         Cs = strengths(self.Cs)
-        if max(l1_ratios) > 0.0:
+        if self._leaves_one_out and max(l1_ratios) > 0.0:
             raise ValueError(
-                f"received penalty={self.penalty!r} with l1_ratios={self.l1_ratios!r}; only the L2 penalty is "
-                "available: set l1_ratios=(0,), or use sklearn.linear_model.LogisticRegressionCV(solver='saga') for L1"
+                f"received cv='alo' with l1_ratios={self.l1_ratios!r}; the approximation needs a smooth penalty: set "
+                "l1_ratios=(0,), or use folds, cv=5"
             )
         with restored_on_error(self):
-            problem = Problem(self, X, y, sample_weight, Cs.max(), careful=True)
+            problem = Problem(self, X, y, sample_weight, Cs.max(), max(l1_ratios), careful=True)
             if isinstance(self.class_weight, dict) and not set(self.class_weight) <= set(problem.classes):
                 raise ValueError(
                     f"The given class_weight dict must have the class labels as keys; received the keys "
@@ -327,8 +327,8 @@ class LogisticRegressionCV(LogisticRegression):
         ratios = np.asarray(l1_ratios)
         if self.refit:
             c, r = best_of_all(scores)
-            C, l1_ratio, mean = Cs[c], ratios[r], paths[:, r, c].mean(axis=0, dtype=np.float64)
-            self._refit(problem, context, float(C), mean)
+            C, l1_ratio = Cs[c], ratios[r]
+            self._refit(problem, context, float(C), float(l1_ratio))
         else:
             best = best_of_each(scores)
             C, l1_ratio = np.mean([Cs[c] for c, _ in best]), np.mean([ratios[r] for _, r in best])
@@ -346,21 +346,19 @@ class LogisticRegressionCV(LogisticRegression):
         if context is not None:
             context.call_on_fit_task_end(estimator=self, X=problem.X, reconstruction_attributes={})
 
-    def _refit(self, problem: Problem, context, C: float, mean: np.ndarray) -> None:
-        """Fit all rows, from the mean of the folds."""
+    def _refit(self, problem: Problem, context, C: float, l1_ratio: float) -> None:
+        """Fit all rows from where a single fit starts: its coefficients, whatever the folds were."""
         with thread_limit(effective_threads()), np.errstate(all="ignore"):
-            problem = problem.at(C)
-            coef, intercept = problem.outputs.from_attributes(*self._split(problem, mean, np.float64))
+            problem = problem.at(C, l1_ratio)
             watcher = LoopWatcher(self, problem, context)
             watcher.verbose = self.verbose - 1
-            start = problem.model.theta(coef, intercept), "the mean of the folds"
-            solver, result = self._solve(problem, watcher, start)
+            solver, result = self._solve(problem, watcher)
             watcher.close()
             self._unpack(problem, solver, result)
 
-    def _split(self, problem: Problem, rows: np.ndarray, dtype=None) -> tuple[np.ndarray, np.ndarray]:
+    def _split(self, problem: Problem, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return coefficients and intercepts from rows that hold both, in the dtype of X."""
-        dtype, d = dtype or problem.X.dtype, problem.X.shape[1]
+        dtype, d = problem.X.dtype, problem.X.shape[1]
         intercept = rows[:, d] if self.fit_intercept else np.zeros(len(rows))
         return rows[:, :d].astype(dtype), intercept.astype(dtype)
 

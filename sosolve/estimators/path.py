@@ -21,8 +21,9 @@ FARTHEST = 1.5
 class Path:
     """The minimisers of one problem for one strength after another.
 
-    The model of the data is built once. The optimum is a smooth function of log C under an L2 penalty: a fit starts on
-    the line through the last two optima, the second at the first; the first where a single fit would.
+    The model of the data is built once. The optimum is a smooth function of log C under an L2 penalty, and one by
+    pieces under L1: a fit starts on the line through the last two optima, the second at the first; the first where a
+    single fit would.
 
     Parameters
     ----------
@@ -36,19 +37,25 @@ class Path:
         self.estimator, self.problem = estimator, problem
         self._known: list[tuple[float, Array]] = []
 
-    def solve(self, C: float, watcher: Callable[[Problem], Callable] | None = None) -> tuple[Problem, Solver, Result]:
+    def solve(
+        self, C: float, l1_ratio: float = 0.0, watcher: Callable[[Problem], Callable] | None = None
+    ) -> tuple[Problem, Solver, Result]:
         """Return the problem under this strength, the solver that ran and the minimiser.
 
         Parameters
         ----------
         C : float
             In (0, inf]. Each call is cheapest when C is next to that of the last one.
+        l1_ratio : float, default=0
+            Share of L1 in the penalty, in [0, 1].
         watcher : callable, optional
             problem -> callback of the loop; where None the loop looks for separation only.
         """
-        problem = self.problem.at(C)
+        problem = self.problem.at(C, l1_ratio)
         units = problem.model.units()
         guess = self._guess(math.log(C))
+        if guess is not None and not problem.penalty.is_smooth:
+            guess = self._same_signs(guess)
         start = None if guess is None else (guess * units, "the path of strengths")
         callback = (lambda _, point: _separated(problem, point)) if watcher is None else watcher(problem)
         solver, result = self.estimator._solve(problem, callback, start)
@@ -71,6 +78,11 @@ class Path:
         far, before = self._known[0]
         t = (log_C - near) / (near - far)
         return last + max(0.0, min(t, FARTHEST)) * (last - before)
+
+    def _same_signs(self, guess: Array) -> Array:
+        """Return the guess with zero where the last optimum has it, or has the other sign."""
+        last = self._known[-1][1]
+        return guess * (guess * last > 0.0)
 
 
 def _separated(problem: Problem, point) -> Status | None:

@@ -1,13 +1,11 @@
 """LogisticRegressionCV: the same choices, scores and coefficients as scikit-learn's, for less work."""
 
-import warnings
-
 import joblib
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import sklearn
-from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine, make_classification
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegressionCV as SklearnLogisticRegressionCV
 from sklearn.metrics import get_scorer, make_scorer
@@ -397,11 +395,30 @@ def test_processes_need_nothing_but_the_problem():
     np.testing.assert_allclose(fold.paths, clf.coefs_paths_[0], rtol=1e-4, atol=1e-6)
 
 
-def test_large_data_begin_on_a_sample_and_stay_quiet():
-    """The first fit of a path begins as a single fit would."""
-    X, y = make_classification(2000, 20, random_state=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        clf = LogisticRegressionCV(**COMMON, Cs=5, cv=2).fit(X, y)
-    assert clf.history_.notes["start"] == "the mean of the folds"
-    assert clf.result_.n_iter <= 4
+@pytest.mark.parametrize("name", ["breast cancer", "wine", "sparse and wide"])
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.5])
+def test_the_last_fit_is_the_single_fit(name, l1_ratio):
+    """coef_ is that of LogisticRegression with the chosen C: it does not depend on the folds."""
+    X, y = SETS[name]
+    clf = LogisticRegressionCV(**{**COMMON, "l1_ratios": (l1_ratio,)}, Cs=4, cv=2).fit(X, y)
+    single = LogisticRegression(C=clf.C_, l1_ratio=l1_ratio).fit(X, y)
+    np.testing.assert_allclose(clf.coef_, single.coef_, rtol=1e-6, atol=1e-9)
+    assert clf.result_.n_iter == single.n_iter_[0]
+
+
+@pytest.mark.parametrize("name", ["wine", "iris, strings"])
+@pytest.mark.parametrize("refit", [True, False])
+def test_elastic_net_agrees_with_scikit_learn(name, refit):
+    """The same choice of C and l1_ratio, the same scores and paths as saga with a tight tolerance."""
+    X, y = SETS[name]
+    X = scale(X)[::2]
+    settings = dict(COMMON, Cs=[0.05, 0.5], l1_ratios=np.array([0.0, 0.5, 1.0]), cv=3, refit=refit)
+    ours = LogisticRegressionCV(**settings, tol=1e-7).fit(X, y[::2])
+    theirs = SklearnLogisticRegressionCV(**settings, tol=1e-7, solver="saga", max_iter=20_000).fit(X, y[::2])
+    assert (ours.C_, ours.l1_ratio_) == (theirs.C_, theirs.l1_ratio_)
+    np.testing.assert_allclose(ours.scores_, theirs.scores_, atol=2e-5)
+    np.testing.assert_allclose(ours.coefs_paths_, theirs.coefs_paths_, atol=5e-4)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=5e-4)
+    assert (ours.coefs_paths_[:, 2] == 0.0).any()
+    with pytest.raises(ValueError, match=r"received cv='alo' with l1_ratios=.* the approximation needs a smooth"):
+        LogisticRegressionCV(**{**settings, "cv": "alo"}).fit(X, y[::2])
