@@ -121,6 +121,7 @@ class _Comparisons:
         codes, weights = to_host(problem.codes), np.broadcast_to(to_host(problem.weights), problem.codes.shape)
         self.classes = np.flatnonzero(to_host(problem.prior) > 0.0)
         self.model, self.X = problem.model, problem.X
+        self.xp, self.device = problem.xp, problem.device
         place = np.zeros(problem.n_classes, dtype=int)
         place[self.classes] = np.arange(len(self.classes))
         rows = np.flatnonzero(weights > 0.0)
@@ -144,8 +145,11 @@ class _Comparisons:
 
     def standardised(self, rows: np.ndarray) -> np.ndarray:
         """Return rows of X in the standardised basis, with the constant."""
-        X = self.X[rows]
-        X = X.toarray() if scipy.sparse.issparse(X) else to_host(X)
+        if hasattr(self.X, "indptr"):
+            X = self.X[rows].toarray()
+        else:
+            X = self.xp.take(self.X, self.xp.asarray(rows, device=self.device), axis=0)
+        X = to_host(X)
         A = (X.astype(np.float64) - to_host(self.model.mean)) / to_host(self.model.scale)
         return np.hstack([A, np.ones((len(A), 1))]) if self.model.fit_intercept else A
 

@@ -193,7 +193,20 @@ def test_pickle_and_separation():
     with pytest.warns(sklearn.exceptions.ConvergenceWarning, match="SEPARATED"):
         clf = LogisticRegression(C=np.inf).fit(strict(X[:100]), strict(y[:100]))
     assert clf.result_.point is None
+    assert clf.optimality_.separation == "complete"
+    assert isinstance(clf.optimality_.direction, np.ndarray)
     assert len(pickle.dumps(clf.history_)) > 0
+
+
+def test_dependent_columns():
+    """Without a penalty: the columns are named and the solution is that of least norm, in the library of X."""
+    data = TABLES["dense"]
+    X = np.c_[data.X, data.X[:, 0] + data.X[:, 1]]
+    here = LogisticRegression(C=np.inf, tol=1e-8).fit(strict(X), strict(data.y))
+    there = LogisticRegression(C=np.inf, tol=1e-8).fit(X, data.y)
+    assert here.optimality_.dependent == there.optimality_.dependent != ()
+    assert_strict(here.coef_)
+    np.testing.assert_allclose(host(here.coef_), there.coef_, rtol=1e-5, atol=1e-7)
 
 
 def test_without_dispatch_arrays_are_converted():
