@@ -8,7 +8,9 @@ from numbers import Integral
 from typing import ClassVar
 
 import numpy as np
+from array_api_compat import is_array_api_obj, is_numpy_array
 from joblib import Parallel, delayed, effective_n_jobs
+from sklearn import get_config
 from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.model_selection import check_cv
 from sklearn.utils.metadata_routing import UNUSED, MetadataRouter, MethodMapping, process_routing
@@ -234,6 +236,12 @@ class LogisticRegressionCV(LogisticRegression):
             raise ValueError(
                 f"received cv='alo' with l1_ratios={self.l1_ratios!r}; the approximation needs a smooth penalty: set "
                 "l1_ratios=(0,), or use folds, cv=5"
+            )
+        if get_config()["array_api_dispatch"] and any(is_array_api_obj(a) and not is_numpy_array(a) for a in (X, y)):
+            raise ValueError(
+                f"received X as {type(X).__module__}.{type(X).__name__} and y as {type(y).__module__}."
+                f"{type(y).__name__} with array_api_dispatch on; LogisticRegressionCV is for NumPy arrays and SciPy's "
+                "sparse matrices: convert them, or fit LogisticRegression for each C"
             )
         with restored_on_error(self):
             problem = Problem(self, X, y, sample_weight, Cs.max(), max(l1_ratios), careful=True)

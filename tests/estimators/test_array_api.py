@@ -9,7 +9,7 @@ from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.utils.estimator_checks import check_array_api_input_and_values, check_array_api_mixed_inputs
 from tables import make_tables
 
-from sosolve import LogisticRegression, SoftmaxRegression
+from sosolve import LogisticRegression, LogisticRegressionCV, SoftmaxRegression
 
 xs = pytest.importorskip("array_api_strict", reason="array-api-strict comes with the extra test")
 
@@ -185,6 +185,19 @@ def test_bad_values_are_found():
         LogisticRegression().fit(strict(np.where(X > 7.8, np.nan, X)), strict(y))
     with pytest.raises(ValueError, match="one class only"):
         LogisticRegression().fit(strict(X), strict(np.zeros(150, dtype=int)))
+
+
+def test_what_is_for_numpy_alone():
+    """Cross-validation and L1: said, with what to do, and not claimed by the tags."""
+    X, y = load_iris(return_X_y=True)
+    cv = LogisticRegressionCV(Cs=2, cv=2, l1_ratios=(0,), scoring="accuracy", use_legacy_attributes=False)
+    for data, labels in ((strict(X), strict(y)), (strict(X), y), (X, strict(y))):
+        with pytest.raises(ValueError, match=r"received X as .*LogisticRegressionCV is for NumPy arrays.*convert them"):
+            cv.fit(data, labels)
+    with pytest.raises(ValueError, match=r"received X as array_api_strict.*L1 part.*convert X"):
+        LogisticRegression(l1_ratio=1.0).fit(strict(X), strict(y))
+    assert not any(sklearn.utils.get_tags(e).array_api_support for e in (cv, LogisticRegression(l1_ratio=1.0)))
+    assert cv.fit(X, y).score(X, y) > 0.9
 
 
 def test_pickle_and_separation():
