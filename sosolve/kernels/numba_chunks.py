@@ -159,6 +159,21 @@ def fill_chunk(X, h, sign, mean, inverse, lo, hi, first, A):
 
 
 @jit()
+def gram_csr_chunk(X, h, lo, hi, G, g):
+    """Add h_i x_i x_i' to the lower triangle of G and h_i x_i to g for lo <= i < hi; the upper one is left alone."""
+    data, indices, indptr = X
+    for i in range(lo, hi):
+        weight = h[i]
+        for t in range(indptr[i], indptr[i + 1]):
+            j = indices[t]
+            x = weight * data[t]
+            g[j] += x
+            for s in range(indptr[i], t + 1):
+                k = indices[s]
+                G[max(j, k), min(j, k)] += x * data[s]
+
+
+@jit()
 def logistic_rows_chunk(y, s, z, lo, hi, block, h, r):
     weights = np.empty(block)
     value = 0.0

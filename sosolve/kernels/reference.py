@@ -195,7 +195,11 @@ def _gram_sparse(X, h, mean, scale, blocks):
     weighted.data = weighted.data * h.repeat(X.indptr[1:] - X.indptr[:-1])
     product = X.T @ weighted
     product = product.toarray()
-    first, total = X.T @ h, float(h.sum())
+    return centred_gram(product, X.T @ h, float(h.sum()), mean, scale)
+
+
+def centred_gram(product, first, total, mean, scale):
+    """Return what `gram` does from X'HX, X'h and sum h."""
     cross = mean[:, None] * first[None, :]
     G = product - cross - cross.T + total * mean[:, None] * mean[None, :]
     return G / scale[:, None] / scale[None, :], (first - total * mean) / scale

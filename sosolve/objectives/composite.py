@@ -15,7 +15,7 @@ class Composite:
     """smooth(theta) + penalty(theta) within the penalty's bounds.
 
     Its points have a `value` (of both parts) and a `grad`, the subgradient of least size, so that records and
-    stopping tests read as for a smooth objective. They have no curvature: solvers for smooth objectives refuse them.
+    stopping tests read as for a smooth objective. Solvers for smooth objectives refuse them.
 
     Parameters
     ----------

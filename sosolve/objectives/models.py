@@ -215,7 +215,10 @@ class LinearModel:
         X = take_columns(self.X, columns)
         mean = self.mean[columns] if self.fit_intercept else None
         variance = None if self.variance is None else self.variance[columns]
-        return LinearModel(X, self.n_outputs, self.fit_intercept, mean, self.scale[columns], variance)
+        model = LinearModel(X, self.n_outputs, self.fit_intercept, mean, self.scale[columns], variance)
+        if hasattr(X, "indptr"):
+            model.kernels = self.kernels  # compiled ones are there already, and products of sparse matrices slow
+        return model
 
     def _raw(self, theta: Array) -> tuple[Array, Array]:
         """Return what the kernels take: (w, b), of shapes (d,) and () for one output."""

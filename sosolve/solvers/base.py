@@ -98,6 +98,8 @@ class Solver:
     name: ClassVar[str] = ""
     #: Iterations where max_iter is None.
     default_max_iter: ClassVar[int] = 100
+    #: Whether it minimises objectives with a part that is not smooth.
+    composite: ClassVar[bool] = False
     #: Whether `step` applies ftol and xtol itself, so that the loop leaves them alone.
     own_tests: ClassVar[bool] = False
 
@@ -374,6 +376,11 @@ def _since(now: Counts, before: Counts) -> Counts:
 
 def _check_needs(solver: Solver, point: Point) -> None:
     """Raise TypeError where the point lacks something in `solver.needs`."""
+    if getattr(point, "penalty", None) is not None and not solver.composite:
+        raise TypeError(
+            f"{type(solver).__name__} needs a smooth objective, but this one has an L1 part or bounds: choose "
+            "ProximalNewton"
+        )
     curvature = getattr(point, "curvature", None)
     for need in solver.needs:
         where = point if need in ("grad", "residual", "jac") else curvature

@@ -12,7 +12,7 @@ from ..history import Status
 from ..linalg import dot, norm
 from ..protocols import Array, Point
 from .base import Solver, Step
-from .composite_model import minimise_model
+from .composite_model import ModelMinimiser, minimise_model
 from .line_search import ROUNDING, backtrack_composite
 from .newton import line_search_step
 from .subproblem import solve_shifted
@@ -20,6 +20,30 @@ from .subproblem import solve_shifted
 #: Where the decrease of a loosely minimised model is below this multiple of the tolerance, the model is minimised
 #: exactly: the decrement that ends a fit must not rest on a loose solve.
 EXACT = 100.0
+#: Parameters from which the matrix of a model is kept for the next one, and the decrease of the model, as a fraction of
+#: the value, below which it still fits there. A p x p matrix costs about p / 8 passes.
+KEPT_SIZE, KEPT_BELOW = 40, 1e-2
+#: A kept matrix is replaced where the decrease has not fallen below this fraction of the one before.
+FALL = 0.1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelState:
+    """What proximal Newton carries from one iteration to the next.
+
+    Attributes
+    ----------
+    first : float
+        Decrease of the first model, NaN before it.
+    H : Array of shape (p, p) or None
+        The matrix of the last model, where it is to be used once more.
+    predicted : float
+        Decrease of the last model.
+    """
+
+    first: float = math.nan
+    H: Any = None
+    predicted: float = math.inf
 
 
 @dataclass(kw_only=True)
@@ -54,6 +78,7 @@ class ProximalNewton(Solver):
 
     needs: ClassVar[tuple[str, ...]] = ("grad",)
     name: ClassVar[str] = "proximal-newton"
+    composite: ClassVar[bool] = True
     working_set: int = 100
     reduction: float = 0.0
     max_rounds: int = 100
@@ -63,11 +88,11 @@ class ProximalNewton(Solver):
         ("max_rounds", 1, math.inf),
     )
 
-    def start(self, point: Point) -> float:
-        """Return the state: half the squared decrement of the first iteration, NaN before it."""
-        return math.nan
+    def start(self, point: Point) -> ModelState:
+        """Return the state before the first iteration."""
+        return ModelState()
 
-    def step(self, point: Any, state: float) -> Step:
+    def step(self, point: Any, state: ModelState) -> Step:
         """Return the outcome of one iteration."""
         if getattr(point, "penalty", None) is None:
             return self._smooth_step(point, state)
@@ -76,7 +101,7 @@ class ProximalNewton(Solver):
 
     # ------------------------------------------------------------------ all parameters
 
-    def _smooth_step(self, point: Any, state: float) -> Step:
+    def _smooth_step(self, point: Any, state: ModelState) -> Step:
         """Return a Newton step on an objective without a penalty."""
         d, shift = solve_shifted(point.curvature.dense(), point.grad)
         if d is None:
@@ -87,33 +112,36 @@ class ProximalNewton(Solver):
             return Step(point, state, False, Status.CONVERGED, **record)
         return line_search_step(point, state, d, slope, **record)
 
-    def _newton_step(self, point: Any, state: float) -> Step:
+    def _newton_step(self, point: Any, state: ModelState) -> Step:
         """Return a proximal Newton step in all parameters."""
-        H, g, theta = point.smooth.curvature.dense(), point.smooth.grad, point.theta
+        H = point.smooth.curvature.dense() if state.H is None else state.H
         if not bool(np.all(np.isfinite(H))):
             return Step(point, state, False, Status.NOT_POSITIVE_DEFINITE)
-        found = minimise_model(H, g, theta, point.penalty, rtol=0.1, exact=False, max_rounds=self.max_rounds)
-        if found.predicted <= EXACT * self.level(point) or not found.linear < 0.0:
-            more = minimise_model(H, g, theta, point.penalty, begin=found.u, max_rounds=self.max_rounds)
-            found = replace(more, iterations=found.iterations + more.iterations)
+        found = self._minimised(point, H)
+        if state.H is not None and found.predicted > FALL * state.predicted and not self._done(point, found, state):
+            H = point.smooth.curvature.dense()
+            found = self._minimised(point, H)
         record: dict[str, Any] = dict(
             inner_iterations=found.iterations,
             inner_stop=found.stop,
             predicted=found.predicted,
             decrement=math.sqrt(max(2.0 * found.predicted, 0.0)),
         )
-        first = found.predicted if math.isnan(state) else state
-        if self.converged(point, found.predicted) or found.predicted <= self.reduction * first:
-            return Step(point, first, False, Status.CONVERGED, **record)
+        keep = len(H) >= KEPT_SIZE and found.predicted <= KEPT_BELOW * abs(point.value)
+        first = found.predicted if math.isnan(state.first) else state.first
+        state = ModelState(first, H if keep else None, found.predicted)
+        if self._done(point, found, state):
+            return Step(point, state, False, Status.CONVERGED, **record)
+        theta = point.theta
         d = found.u - theta
         searched = backtrack_composite(point, found.u, found.linear) if found.linear < 0.0 else None
         if searched is None or searched.point is None:
             floor = ROUNDING * abs(point.value)
             status = Status.STALLED if abs(found.linear) <= floor else Status.LINE_SEARCH_FAILED
-            return Step(point, first, False, status, **record)
+            return Step(point, state, False, status, **record)
         return Step(
             searched.point,
-            first,
+            state,
             True,
             step_size=searched.step_size,
             step_norm=searched.step_size * norm(d),
@@ -121,6 +149,19 @@ class ProximalNewton(Solver):
             ratio=searched.actual / found.predicted if found.predicted else math.nan,
             **record,
         )
+
+    def _minimised(self, point: Any, H: Any) -> ModelMinimiser:
+        """Return the minimiser of the model with the matrix H, exact where the decrease is near the tolerance."""
+        g, theta, penalty = point.smooth.grad, point.theta, point.penalty
+        found = minimise_model(H, g, theta, penalty, rtol=0.1, exact=False, max_rounds=self.max_rounds)
+        if found.predicted > EXACT * self.level(point) and found.linear < 0.0:
+            return found
+        more = minimise_model(H, g, theta, penalty, begin=found.u, max_rounds=self.max_rounds)
+        return replace(more, iterations=found.iterations + more.iterations)
+
+    def _done(self, point: Any, found: ModelMinimiser, state: ModelState) -> bool:
+        """Return whether the fit ends at this point."""
+        return self.converged(point, found.predicted) or found.predicted <= self.reduction * state.first
 
     # ------------------------------------------------------------------ a working set
 
@@ -140,7 +181,7 @@ class ProximalNewton(Solver):
         wanted = used | (size > 0.0)
         return wanted if 2 * int(np.count_nonzero(wanted)) < theta.shape[0] else None
 
-    def _working_set_step(self, point: Any, state: float, wanted: Array) -> Step:
+    def _working_set_step(self, point: Any, state: ModelState, wanted: Array) -> Step:
         """Return the step to the minimum over the parameters in the working set."""
         objective, index = point.restricted(wanted)
         inner = replace(self, working_set=len(index) + 1, reduction=1e-3, max_iter=50)
@@ -151,13 +192,12 @@ class ProximalNewton(Solver):
         record: dict[str, Any] = dict(
             inner_iterations=found.n_iter, predicted=point.value - found.value, decrement=decrement
         )
-        first = half if math.isnan(state) else state
         if found.status in (Status.INTERRUPTED, Status.NOT_POSITIVE_DEFINITE):
-            return Step(point, first, False, found.status, **record)
+            return Step(point, state, False, found.status, **record)
         if not any(entry.accepted for entry in history[1:]):
             status = Status.CONVERGED if self.converged(point, half) else found.status
-            return Step(point, first, False, status, **record)
+            return Step(point, state, False, status, **record)
         theta = point.theta.copy()
         theta[index] = found.theta
         trial = point.objective.at(theta)
-        return Step(trial, first, True, step_size=1.0, actual=point.value - trial.value, **record)
+        return Step(trial, state, True, step_size=1.0, actual=point.value - trial.value, **record)
