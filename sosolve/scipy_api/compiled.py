@@ -21,6 +21,8 @@ from .lean import FormulaRows, lean_fit
 #: The tests of the compiled solver, ftol, xtol and gtol, and its limit of steps; a fit that does not meet them is
 #: done again by `sosolve.LevenbergMarquardt`.
 STEPS, FTOL, XTOL, GTOL = 100, 1e-14, 1e-10, 1e-11
+#: Points up to which the memory of a fit is kept for the next one.
+MOST_KEPT = 10_000
 #: Seconds to import Numba and load the solver, to compile it, and to compile the pass of one formula.
 LOADING, COMPILING, PASS = 0.4, 6.0, 0.3
 
@@ -121,7 +123,8 @@ def compiled_fit(
         out, room = _memory(model, points)
     fit_chunk(model, settings, points, _frozen(theta[None]), no_cost, low, high, not absolute_sigma, out, room)
     popt, pcov, status = out.params[0].copy(), out.covariance[0].copy(), out.status[0]
-    shelf.append((out, room))
+    if n <= MOST_KEPT:
+        shelf.append((out, room))
     if status <= 0 or not math.isfinite(pcov.sum() + popt.sum()):
         return None
     return popt, pcov

@@ -5,9 +5,9 @@ straight lines of Python where calls of LAPACK and the loop of all solvers take 
 
     (J'J + S + mu D^2) h = -J'r,    D_k = running maximum of |J_k|,
 
-in the units of D, with mu after Nielsen: the algorithm and the constants of `sosolve.curves.batch_fit`. Besides, S
-learns sum_i r_i r_i'' from the steps near the end, which then converge faster than those of Gauss and Newton. r and J'r
-are formed exactly, so that the squared Jacobian may slow convergence but spoils no digit of the parameters. Where the
+in the units of D, with mu after Nielsen: the algorithm of `sosolve.curves.batch_fit`. Besides, S learns
+sum_i r_i r_i'' from the steps near the end, which then converge faster than those of Gauss and Newton. r and J'r are
+formed exactly, so that the squared Jacobian may slow convergence but spoils no digit of the parameters. Where the
 scaled J'J is close to singular, or anything is out of the ordinary, there is no answer: the full solver gives it.
 
 References
@@ -30,8 +30,8 @@ from typing import Any, NamedTuple
 MOST_PARAMETERS = 10
 #: Steps, and damping, at which the full solver takes over.
 MOST_STEPS, MOST_DAMPING = 60, 1e8
-#: First damping; divisors of the damping where |ratio - 1| < SURE, the second where it has shortened the step; least
-#: ratio of a success.
+#: First damping; its divisors where |ratio - 1| < SURE, the second where the damping has shortened the step; least ratio
+#: of a success.
 MU_0, BOLD, BRAVE, SURE, ACCEPT = 1e-5, 100.0, 10.0, 0.1, 1e-4
 #: Damping after a failure, at least, in units of the least pivot: below it nothing would change.
 REJECT = 0.5
@@ -136,8 +136,8 @@ class Lean:
                 return None
             h, predicted, least = found
             if exact and predicted <= max(LAST * cost, rounding):
-                end = self.last_step(sums, units, widest, bend, before)
-                if end is not None:
+                is_last, end = self.last_step(sums, units, widest, bend, before)
+                if is_last:
                     return end
             theta = [t + s for t, s in zip(self.theta, h)]
             then, trial = self.residual(theta) if least > 0.0 else (None, math.inf)
@@ -151,7 +151,7 @@ class Lean:
                 else:
                     mu *= max(1.0 / 3.0, 1.0 - (2.0 * ratio - 1.0) ** 3)
                 self.theta, self.cost, cost, at, sums = theta, trial, trial, then, None
-                straight = part > 0.01 and abs(ratio - 1.0) < STRAIGHT
+                straight = part > LEARN and abs(ratio - 1.0) < STRAIGHT
                 exact = exact or straight or part * min(1.0, part / before) <= NEAR or cost <= rounding
                 before = max(part, NOISE)
             else:
@@ -162,8 +162,8 @@ class Lean:
 
     def last_step(
         self, sums: Rows, units: list[float], widest: list[float], bend: Rows, before: float
-    ) -> LeanFit | None:
-        """Return the end of the fit after one undamped step, None where more than one is to come.
+    ) -> tuple[bool, LeanFit | None]:
+        """Return whether one undamped step is the last, and the end of the fit after it, None where J is singular.
 
         Parameters
         ----------
@@ -177,11 +177,11 @@ class Lean:
         predicted = max(predicted, damped(sums, units, widest, [[0.0] * len(units)] * len(units), 0.0)[1])
         part = predicted / self.cost if self.cost > 0.0 else 0.0
         if self.cost > ROUNDING * ROUNDING * self.level and (part > LAST or part * min(1.0, part / before) > AFTER):
-            return None
+            return False, None
         found, least = inverse(sums, units, widest)
         if not least > LEAST_PIVOT:
-            return None
-        return LeanFit([t + s for t, s in zip(self.theta, h)], max(self.cost - predicted, 0.0), found)
+            return True, None
+        return True, LeanFit([t + s for t, s in zip(self.theta, h)], max(self.cost - predicted, 0.0), found)
 
 
 def bent(bend: Rows, h: tuple, turn: list[float], widest: list[float], cost: float) -> Rows:
