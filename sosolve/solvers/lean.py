@@ -30,8 +30,8 @@ from typing import Any, NamedTuple
 MOST_PARAMETERS = 10
 #: Steps, and damping, at which the full solver takes over.
 MOST_STEPS, MOST_DAMPING = 60, 1e8
-#: First damping; its divisors where |ratio - 1| < SURE, the second where the damping has shortened the step; least ratio
-#: of a success.
+#: First damping; its divisors where |ratio - 1| < SURE, the second where the damping has shortened the step; least
+#: ratio of a success.
 MU_0, BOLD, BRAVE, SURE, ACCEPT = 1e-5, 100.0, 10.0, 0.1, 1e-4
 #: Damping after a failure, at least, in units of the least pivot: below it nothing would change.
 REJECT = 0.5
