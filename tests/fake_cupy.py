@@ -505,7 +505,7 @@ class csc_matrix(csr_matrix):
 
 MODULES = _build()
 #: Modules that hold names of CuPy: imported anew with the fake, and dropped after it.
-STALE = ("sosolve.kernels.cupy_gpu", "sosolve.kernels.cupy_stream")
+STALE = tuple(f"sosolve.kernels.cupy_{part}" for part in ("gpu", "launch", "products", "stream"))
 #: The wrapper of array-api-compat around the fake; which one belongs to which arrays it remembers for good.
 _wrapper: dict[str, types.ModuleType] = {}
 

@@ -31,7 +31,7 @@ LAZY = r"numba|cupy|dask|sympy|pandas|matplotlib|rich"
 #: The files that are imported only when compiled kernels are wanted.
 COMPILED = {"kernels/cache.py", "kernels/numba_cpu.py", "kernels/numba_chunks.py", "kernels/numba_losses.py"}
 COMPILED |= {"kernels/numba_storage.py", "kernels/parts.py", "curves/batch.py", "curves/batch_kernels.py"}
-COMPILED |= {"kernels/cupy_gpu.py", "kernels/cupy_stream.py"}
+COMPILED |= {f"kernels/cupy_{part}.py" for part in ("gpu", "launch", "products", "stream")}
 COMPILED |= {"kernels/numba_coordinates.py"}
 
 

@@ -33,21 +33,28 @@ def on_device(value):
 
 
 def plans():
-    """Return the constants of the fused pass for each width, element type and alignment."""
+    """Return (file, constants) of the fused passes for each width, element type, order and number of outputs."""
     found = {}
     with fake_cupy.installed():
-        from sosolve.kernels.cupy_gpu import _Rows
+        from sosolve.kernels.cupy_launch import Rows, Tiles
 
         for d in WIDTHS:
             for dtype in (np.float32, np.float64):
-                constants = _Rows(fake_cupy.ndarray(np.zeros((8, d), dtype=dtype))).constants
-                found[",".join(f"{k}={v}" for k, v in constants.items())] = constants
+                X = fake_cupy.ndarray(np.zeros((8, d), dtype=dtype))
+                made = [("rows", Rows(X).constants)]
+                for K in (1, 3, 16):
+                    for A in (X, fake_cupy.ndarray(np.asfortranarray(X._a))):
+                        made += (
+                            [("tiles", Tiles(A, K).constants)] if Tiles.fits(A, K) and d in (1, 33, 100, 260) else []
+                        )
+                for name, constants in made:
+                    found[f"{name} " + ",".join(f"{k}={v}" for k, v in constants.items())] = (name, constants)
     return found
 
 
 def sources():
     """Return every source as (name, constants), by a readable name."""
-    found = {f"rows {name}": ("rows", constants) for name, constants in plans().items()}
+    found = plans()
     for lanes in (1, 4, 32):
         found[f"sample L={lanes}"] = ("sample", {"L": lanes})
         for T in ("float", "double"):
@@ -101,6 +108,48 @@ def test_fused_pass_for_each_plan(gpu, d, dtype):
 
 
 @on_host
+@pytest.mark.parametrize(
+    ("d", "K", "order", "dtype"),
+    [
+        (1, 2, "C", "d"),
+        (2, 16, "F", "f"),
+        (100, 3, "C", "f"),
+        (127, 1, "F", "d"),
+        (300, 1, "F", "f"),
+        (260, 2, "F", "f"),
+    ],
+)
+def test_tiles_for_each_plan(gpu, d, K, order, dtype):
+    """Tiles of 64 and of 32 rows, one and several columns a thread; threads in a shuffled order."""
+    rng = np.random.default_rng(d)
+    n = 150
+    X = np.asarray(rng.standard_normal((n, d)), dtype=dtype, order=order)
+    w, b, s = rng.standard_normal((K, d)) / np.sqrt(d), rng.standard_normal(K), rng.random(n)
+    fake_cupy.settings["order"] = 2
+    if K == 1:
+        y, h = (rng.random(n) < 0.5) * 1.0, rng.random(n)
+        pairs = [
+            (
+                gpu.logistic_linear(*map(on_device, (X, y, s, w[0], b[0]))),
+                reference.logistic_linear(X, y, s, w[0], b[0]),
+            ),
+            (gpu.normal_mv(*map(on_device, (X, h, w[0], b[0]))), reference.normal_mv(X, h, w[0], b[0])),
+        ]
+    else:
+        y, P = rng.integers(0, K, n) * 1.0, rng.dirichlet(np.ones(K), n)
+        pairs = [
+            (
+                gpu.softmax_linear(*map(on_device, (X, y, s, w, b)), False),
+                reference.softmax_linear(X, y, s, w, b, False),
+            ),
+            (gpu.softmax_normal_mv(*map(on_device, (X, P, s, w, b))), reference.softmax_normal_mv(X, P, s, w, b)),
+        ]
+    for got, expected in pairs:
+        same(fake_cupy.to_host(got), expected)
+    assert fake_cupy.counts["logistic_tiles"] == fake_cupy.counts["normal_tiles"] == 1
+
+
+@on_host
 def test_rows_with_gaps_take_the_fused_pass(gpu):
     """Columns of a wider array: the stride of the rows is not d, and decides on the alignment."""
     rng = np.random.default_rng(0)
@@ -117,20 +166,21 @@ def test_rows_with_gaps_take_the_fused_pass(gpu):
 @on_host
 def test_too_wide_for_the_fused_pass(gpu, monkeypatch):
     """Beyond the widest plan cuBLAS takes over, chunk by chunk."""
-    monkeypatch.setattr(gpu, "WIDEST", 10)
-    monkeypatch.setattr(gpu, "CHUNK_BYTES", 8 * D * 100)
+    monkeypatch.setattr("sosolve.kernels.cupy_launch.WIDEST", 10)
+    monkeypatch.setattr("sosolve.kernels.cupy_launch.SHARED_BYTES", 10)
+    monkeypatch.setattr("sosolve.kernels.cupy_products.CHUNK_BYTES", 8 * D * 100)
     X = STORAGES["float32"]
     v = vectors(X.shape[0])
     there = {name: on_device(a) for name, a in v.items()}
     for call in CALLS.values():
         same(fake_cupy.to_host(call(gpu, on_device(X), there)), call(reference, X, v))
-    assert not fake_cupy.counts["logistic_rows"]
+    assert not fake_cupy.counts["logistic_rows"] + fake_cupy.counts["logistic_tiles"]
 
 
 @on_host
 def test_long_sparse_columns_are_cut(gpu, monkeypatch):
     """A dense column among short ones: its pieces add up in order."""
-    monkeypatch.setattr(gpu, "PIECE", 16)
+    monkeypatch.setattr("sosolve.kernels.cupy_products.PIECE", 16)
     X = sp.random(500, D, density=0.1, random_state=0, format="lil")
     X[:, 3] = 1.0
     X[:, 5] = 0.0
@@ -221,12 +271,13 @@ def test_same_bits_in_any_order_of_the_threads(gpu):
 @on_host
 def test_several_blocks_share_the_rows(gpu, monkeypatch):
     """The partition covers every row once for any number of blocks."""
-    X = STORAGES["C"]
-    v = vectors(X.shape[0])
-    for entries in (100, 1000, 7777):
-        monkeypatch.setattr(gpu, "BLOCK_ENTRIES", entries)
-        found = gpu.logistic_linear(*(on_device(a) for a in (X, v["y"], v["s"], v["w"], 0.3)))
-        same(fake_cupy.to_host(found), reference.logistic_linear(X, v["y"], v["s"], v["w"], 0.3))
+    for storage in ("C", "F"):
+        X = STORAGES[storage]
+        v = vectors(X.shape[0])
+        for entries in (100, 1000, 7777):
+            monkeypatch.setattr("sosolve.kernels.cupy_launch.BLOCK_ENTRIES", entries)
+            found = gpu.logistic_linear(*(on_device(a) for a in (X, v["y"], v["s"], v["w"], 0.3)))
+            same(fake_cupy.to_host(found), reference.logistic_linear(X, v["y"], v["s"], v["w"], 0.3))
 
 
 @on_host
