@@ -77,10 +77,13 @@ def log1p_unit(e):
 @jit(cached=False)
 def take_weights(s, start, stop, out):
     """Copy the weights of a block; shape (1,) stands for the same weight everywhere."""
+    # loops: Numba takes seconds to compile the assignment of a slice
     if s.shape[0] == 1:
-        out[: stop - start] = s[0]
+        for i in range(stop - start):
+            out[i] = s[0]
     else:
-        out[: stop - start] = s[start:stop]
+        for i in range(stop - start):
+            out[i] = s[start + i]
 
 
 @jit(cached=False)

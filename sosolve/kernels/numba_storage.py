@@ -10,7 +10,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from .cache import FAST
+from .cache import FAST, jit
 
 
 def dot_rows(X, w, lo, hi, z):
@@ -37,6 +37,13 @@ def diagonal_rows(X, h, mean, inverse, lo, hi, out, first):
     """Add h_ik ((x_ij - mean_j) inverse_j)^2 to out[k, j]; for CSR uncentred, with the first moments in first."""
 
 
+@jit(cached=False)
+def _clear(z, rows):
+    for i in range(rows):
+        for k in range(z.shape[1]):
+            z[i, k] = 0.0
+
+
 def _dot_rows_c(X, w, lo, hi, z):
     for i in range(lo, hi):
         x = X[i]
@@ -47,7 +54,8 @@ def _dot_rows_c(X, w, lo, hi, z):
 
 
 def _dot_rows_f(X, w, lo, hi, z):
-    z[: hi - lo] = 0.0
+    for i in range(hi - lo):
+        z[i] = 0.0
     for j in range(X.shape[1]):
         wj = w[j]
         for i in range(lo, hi):
@@ -127,7 +135,7 @@ def _dot_rows_k_c(X, w, lo, hi, z):
 
 
 def _dot_rows_k_f(X, w, lo, hi, z):
-    z[: hi - lo] = 0.0
+    _clear(z, hi - lo)
     for j in range(X.shape[1]):
         for i in range(lo, hi):
             x = X[i, j]
@@ -137,7 +145,7 @@ def _dot_rows_k_f(X, w, lo, hi, z):
 
 def _dot_rows_k_csr(X, w, lo, hi, z):
     data, indices, indptr = X
-    z[: hi - lo] = 0.0
+    _clear(z, hi - lo)
     for i in range(lo, hi):
         zi = z[i - lo]
         for t in range(indptr[i], indptr[i + 1]):

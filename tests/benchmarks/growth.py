@@ -1,0 +1,119 @@
+"""How the time and the passes of a fit grow with rows, columns, classes and threads: slopes on logarithmic axes.
+
+    python tests/benchmarks/growth.py [--runs 5] [--write]
+
+A slope of 1 is work in proportion. With --write the table and the picture go to doc/benchmarks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+from machine import describe
+from peers import quiet
+
+from sosolve import LogisticRegression
+from sosolve.kernels.pool import n_threads, thread_limit
+
+ROOT = Path(__file__).resolve().parents[2]
+#: What varies -> the values, and the shape (n, d, K) for each.
+AXES = {
+    "rows": ([25_000, 50_000, 100_000, 200_000, 400_000], lambda v: (v, 40, 2)),
+    "columns": ([10, 20, 40, 80, 160, 320], lambda v: (50_000, v, 2)),
+    "classes": ([2, 4, 8, 16, 32], lambda v: (20_000, 40, v)),
+    "threads": (list(range(1, n_threads() + 1)), lambda v: (300_000, 40, 2)),
+}
+
+
+def make(n: int, d: int, K: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (X, y)."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n, d)) @ (np.eye(d) + 0.3 * rng.standard_normal((d, d)) / np.sqrt(d))
+    z = X @ (2.0 * rng.standard_normal((d, K)) / np.sqrt(d))
+    return X, np.argmax(z + rng.gumbel(size=z.shape), axis=1)
+
+
+def measure(shape: tuple[int, int, int], runs: int, threads: int | None) -> tuple[float, int]:
+    """Return the least seconds of a fit and its passes over X."""
+    X, y = make(*shape)
+    best, passes = np.inf, 0
+    for _ in range(runs + 1):
+        clock = time.perf_counter()
+        with quiet():
+            model = LogisticRegression(tol=1e-4)
+            if threads is None:
+                model.fit(X, y)
+            else:
+                with threadpool(threads), thread_limit(threads):
+                    clock = time.perf_counter()
+                    model.fit(X, y)
+        best, passes = min(best, time.perf_counter() - clock), model.result_.counts.n_passes
+    return best, passes
+
+
+def threadpool(threads: int):
+    """Return the context that limits OpenMP and BLAS."""
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(threads)
+
+
+def slope(values, seconds) -> float:
+    """Return the slope of the least-squares line through the logarithms."""
+    return float(np.polyfit(np.log(values), np.log(seconds), 1)[0]) if len(values) > 1 else float("nan")
+
+
+def draw(found: dict, path: Path) -> bool:
+    """Draw the times with their slopes; return False where matplotlib is not installed."""
+    try:
+        import matplotlib
+    except ImportError:
+        return False
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, len(found), figsize=(3.4 * len(found), 3.2))
+    for axis, (name, (values, seconds, _)) in zip(axes, found.items(), strict=True):
+        axis.loglog(values, seconds, "o-", label=f"slope {slope(values, seconds):.2f}")
+        axis.set(xlabel=name, xticks=values, xticklabels=[f"{v:g}" for v in values])
+        axis.minorticks_off()
+        axis.tick_params(axis="x", rotation=45)
+        axis.legend()
+    axes[0].set_ylabel("seconds of a fit")
+    figure.tight_layout()
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+    return True
+
+
+def main() -> None:
+    """Measure, and print (and write) the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--write", action="store_true", help="write doc/benchmarks/growth.md and growth.png")
+    options = parser.parse_args()
+    found = {}
+    text = ["# Growth", "", f"{describe()}. Least of {options.runs + 1} fits, tol=1e-4.", ""]
+    text += ["| what grows | from, to | seconds | passes | slope |", "|---|---|---|---|---|"]
+    for name, (values, shape) in AXES.items():
+        pairs = [measure(shape(v), options.runs, v if name == "threads" else None) for v in values]
+        seconds, passes = [p[0] for p in pairs], [p[1] for p in pairs]
+        found[name] = (values, seconds, passes)
+        row = f"| {name} | {values[0]}, {values[-1]} | {', '.join(f'{s:.3g}' for s in seconds)} | "
+        text.append(row + f"{', '.join(map(str, passes))} | {slope(values, seconds):.2f} |")
+        print(text[-1], flush=True)
+    if options.write:
+        folder = ROOT / "doc" / "benchmarks"
+        if draw(found, folder / "growth.png"):
+            text += ["", "![Seconds of a fit on logarithmic axes](growth.png)"]
+        (folder / "growth.md").write_text("\n".join(text) + "\n")
+
+
+if __name__ == "__main__":
+    main()
