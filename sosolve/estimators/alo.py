@@ -188,7 +188,9 @@ class _Exact:
         data = self.problem.objective.terms[0]
         weights = np.array(np.broadcast_to(data.weights, (data.model.n_rows,)))
         weights[i] = 0.0
-        without = Sum([DataTerm(data.model, data.loss, data.y, weights), *self.problem.objective.terms[1:]])
+        without = Sum(
+            [DataTerm(data.model, data.loss, data.y, weights, data.offset), *self.problem.objective.terms[1:]]
+        )
         half = self.inverse.block(i, i + 1)[0]
         start = self.theta + self.inverse.step(half.T @ back)
         if not np.isfinite(start).all():

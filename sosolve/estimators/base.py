@@ -23,6 +23,7 @@ from .._compat import (
     StrOptions,
     check_same_namespace,
     effective_threads,
+    to_host,
 )
 from .._version import __version__
 from ..history import Result, Status
@@ -33,6 +34,7 @@ from .arguments import unfinished
 from .auto import START_TOL, choose, first_state, proximal, start_solver
 from .certificate import certify
 from .common import Watcher, advised, restored_on_error
+from .offsets import with_offset
 from .optimality import percent
 from .outputs import OneRowEach
 from .placement import DEVICES, guarded
@@ -74,23 +76,23 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
 
     # ------------------------------------------------------------------ fit
 
-    def _fit(self, X, y, sample_weight, C: float, l1_ratio: float = 0.0):
+    def _fit(self, X, y, sample_weight, C: float, l1_ratio: float = 0.0, offset=None):
         """Fit with inverse penalty C (inf for none) and a share of L1; attributes change only when all went well."""
         guard = guarded(X, self.device, type(self).__name__)
         with restored_on_error(self), thread_limit(effective_threads()), np.errstate(all="ignore"), guard:
             # in a frame of its own: once that is left, nothing holds memory of a device
-            result = self._minimised(X, y, sample_weight, C, l1_ratio)
+            result = self._minimised(X, y, sample_weight, C, l1_ratio, offset)
         warn_unless_converged(self, result)
         return self
 
-    def _minimised(self, X, y, sample_weight, C: float, l1_ratio: float) -> Result:
+    def _minimised(self, X, y, sample_weight, C: float, l1_ratio: float, offset) -> Result:
         """Return the outcome of the fit, with the fitted attributes set."""
-        problem = Problem(self, X, y, sample_weight, C, l1_ratio)
+        problem = Problem(self, X, y, sample_weight, C, l1_ratio, offset=offset)
         watcher = LoopWatcher(self, problem)
         solver, result = self._solve(problem, watcher)
         if result.status in LOST and problem.unseen:
             problem.check_finite()  # raises for NaN and inf; else entries too far out for the basis of a sample
-            problem = watcher.problem = Problem(self, X, y, sample_weight, C, l1_ratio, careful=True)
+            problem = watcher.problem = Problem(self, X, y, sample_weight, C, l1_ratio, True, offset)
             solver, result = self._solve(problem, watcher)
         watcher.close()
         self._unpack(problem, solver, result)
@@ -170,12 +172,14 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
 
     # ------------------------------------------------------------------ predict
 
-    def decision_function(self, X):
+    def decision_function(self, X, offset=None):
         """Return the scores of the samples.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        offset : array-like of shape (n_samples,) or (n_samples, n_classes), optional
+            Added to the scores, see fit; none where None, also if fit was given one.
 
         Returns
         -------
@@ -190,13 +194,44 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
         ValueError
             If X is not finite or has another number of columns than in fit.
         """
-        scores = self._scores(X, "decision_function")
+        return self._decision(X, "decision_function", offset)
+
+    def _decision(self, X, method: str, offset) -> Array:
+        """Return `decision_function` for the public method of that name."""
+        scores = self._scores(X, method, offset)
         if scores.shape[1] == 1:
             return scores[:, 0]
         return scores[:, 1] - scores[:, 0] if self.classes_.shape[0] == 2 else scores
 
-    def _scores(self, X, method: str) -> Array:
-        """Return X coef' + intercept, shape (n, rows of coef_), for the public method of that name."""
+    def predict(self, X, offset=None):
+        """Return the class of the largest score for each sample.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        offset : array-like of shape (n_samples,) or (n_samples, n_classes), optional
+            As for `decision_function`.
+
+        Returns
+        -------
+        array of shape (n_samples,)
+            Labels out of `classes_`.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            As `decision_function`.
+        """
+        if offset is None:
+            return super().predict(X)
+        scores = self._decision(X, "predict", offset)
+        xp = array_namespace(scores)
+        best = xp.astype(scores > 0.0, xp.int64) if scores.ndim == 1 else xp.argmax(scores, axis=1)
+        labels = self.classes_
+        return labels[to_host(best)] if isinstance(labels, np.ndarray) else xp.take(labels, best, axis=0)
+
+    def _scores(self, X, method: str, offset=None) -> Array:
+        """Return X coef' + intercept + offset, shape (n, rows of coef_), for the public method of that name."""
         check_is_fitted(self)
         check_same_namespace(X, self, attribute="coef_", method=method)
         try:
@@ -207,14 +242,17 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
             raise ValueError(f"{error}. Pass the columns that fit was given, in the same order.") from None
         coef = self.coef_
         scores = X @ coef.T
-        return (scores.toarray() if scipy.sparse.issparse(scores) else scores) + self.intercept_
+        scores = (scores.toarray() if scipy.sparse.issparse(scores) else scores) + self.intercept_
+        return with_offset(scores, offset, array_namespace(scores), self.classes_.shape[0])
 
-    def predict_proba(self, X):
+    def predict_proba(self, X, offset=None):
         """Return the probabilities of the classes.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        offset : array-like of shape (n_samples,) or (n_samples, n_classes), optional
+            As for `decision_function`.
 
         Returns
         -------
@@ -226,15 +264,17 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
         NotFittedError, ValueError
             As `decision_function`.
         """
-        logs = self._log_proba(X, "predict_proba")
+        logs = self._log_proba(X, "predict_proba", offset)
         return array_namespace(logs).exp(logs)
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X, offset=None):
         """Return the logarithms of the probabilities: log-softmax of the scores, finite for any finite score.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        offset : array-like of shape (n_samples,) or (n_samples, n_classes), optional
+            As for `decision_function`.
 
         Returns
         -------
@@ -245,11 +285,11 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
         NotFittedError, ValueError
             As `decision_function`.
         """
-        return self._log_proba(X, "predict_log_proba")
+        return self._log_proba(X, "predict_log_proba", offset)
 
-    def _log_proba(self, X, method: str) -> Array:
+    def _log_proba(self, X, method: str, offset) -> Array:
         """Return the logarithms of the probabilities for the public method of that name."""
-        scores = self._scores(X, method)
+        scores = self._scores(X, method, offset)
         xp = array_namespace(scores)
         if scores.shape[1] == 1:
             scores = xp.concat([xp.zeros_like(scores), scores], axis=1)

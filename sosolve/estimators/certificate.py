@@ -145,6 +145,8 @@ class _Facts:
         residuals = 2.0 * min(1.0, self.point.value)
         sizes = np.abs(self.mean) / self.scale + np.sqrt(self.power)
         margin = (sizes[None, :] * np.abs(self.v)).sum(axis=1) + np.abs(self.c)
+        if self.problem.offset is not None:
+            margin = margin + float(self.model.xp.max(self.model.xp.abs(self.problem.offset)))
         self.margin_error = 4.0 * EPS * margin
         error = 4.0 * EPS * residuals * sizes + 0.5 * np.sqrt(self.power) * self.margin_error.max()
         self.error = np.broadcast_to(error, (self.K, self.d))
@@ -311,6 +313,8 @@ def _duality(facts: _Facts, value: float) -> float:
     shrunk = (1.0 - 8.0 * EPS) * float((lasso[open_end] / size[open_end]).min()) if open_end.any() else 1.0
     entropy = data.loss.conjugate(data.y, shrunk * r, data.weights)
     conjugate = _conjugate(shrunk * np.where(q < 0.0, size, -size), facts.ridge, lasso, lower, upper)
+    if data.offset is not None:
+        entropy -= shrunk * float(facts.model.xp.sum(r * data.offset))
     rounding = 16.0 * EPS * (abs(entropy) + abs(conjugate) + value) + float(facts.margin_error.max())
     return value + entropy + conjugate + rounding
 

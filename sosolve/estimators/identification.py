@@ -164,6 +164,8 @@ class _Comparisons:
 def _separation(problem: Problem, result: Result, only_far: bool) -> tuple[str, np.ndarray] | None:
     """Return ("complete" or "quasi", direction in the user's units), None where the classes overlap."""
     scores = to_host(result.point.parts[0].margins)
+    if problem.offset is not None:  # whether the classes are separated is a matter of X alone
+        scores = scores - to_host(problem.offset)
     if scores.ndim == 1:
         scores = np.stack([np.zeros_like(scores), scores], axis=1)
     elif scores.shape[1] < problem.n_classes:  # the outputs are the classes but the reference

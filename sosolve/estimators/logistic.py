@@ -170,7 +170,7 @@ class LogisticRegression(LinearClassifier):
         self.bounds = bounds
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None, offset=None):
         """Fit the model.
 
         Parameters
@@ -181,12 +181,15 @@ class LogisticRegression(LinearClassifier):
             Labels of any type.
         sample_weight : array-like of shape (n_samples,), optional
             >= 0; weight 2 is the same as a repeated row, weight 0 as a removed one.
+        offset : array-like of shape (n_samples,) or (n_samples, n_classes), optional
+            Known parts of the scores, added to X coef' + intercept: log odds of the second class for two classes, or
+            a column for each class. Predictions are without one unless they are given theirs.
 
         Returns
         -------
         self
         """
-        return self._fit(X, y, sample_weight, *strength_and_mixture(self))
+        return self._fit(X, y, sample_weight, *strength_and_mixture(self), offset)
 
     def _outputs(self, classes):
         check_liblinear_classes(self.solver, len(classes))

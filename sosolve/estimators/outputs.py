@@ -31,6 +31,10 @@ class OneRowEach:
         xp = array_namespace(codes)
         return xp.astype(codes, xp.float64)
 
+    def offset(self, wide: np.ndarray) -> np.ndarray:
+        """Return the offset of the outputs, shape (n,) or (n, outputs), from one with a column for each class."""
+        return wide
+
     def intercepts(self, log_prior: np.ndarray) -> np.ndarray:
         """Return the intercepts of the model without features, shape (outputs,)."""
         return log_prior - log_prior.mean()
@@ -54,6 +58,10 @@ class OneRow(OneRowEach):
     def loss(self) -> Loss:
         """The loss of the outputs."""
         return LogisticLoss()
+
+    def offset(self, wide: np.ndarray) -> np.ndarray:
+        """Return the log odds of the second class, shape (n,)."""
+        return wide[:, 1] - wide[:, 0]
 
     def intercepts(self, log_prior: np.ndarray) -> np.ndarray:
         """Return the log odds without features, shape (1,)."""
@@ -88,6 +96,11 @@ class AgainstReference(OneRowEach):
             return xp.astype(codes != self.reference, xp.float64)
         targets = xp.astype(codes, xp.float64) - xp.astype(codes > self.reference, xp.float64)
         return xp.where(codes == self.reference, xp.full_like(targets, self.n_classes - 1.0), targets)
+
+    def offset(self, wide: np.ndarray) -> np.ndarray:
+        """Return the log odds against the reference, shape (n,) or (n, outputs)."""
+        found = np.delete(wide - wide[:, self.reference : self.reference + 1], self.reference, axis=1)
+        return found[:, 0] if self.n_classes == 2 else found
 
     def intercepts(self, log_prior: np.ndarray) -> np.ndarray:
         """Return the log odds against the reference without features."""

@@ -24,6 +24,7 @@ from ..objectives.thin import ThinModel, pays
 from ..protocols import Array, Point
 from .auto import START_CLASS, start_share
 from .labels import classes_and_codes
+from .offsets import checked_offset
 from .penalty import PenaltyTerms
 from .placement import on_host, placed
 
@@ -53,6 +54,7 @@ class Problem:
         C: float,
         l1_ratio: float = 0.0,
         careful: bool = False,
+        offset=None,
     ):
         # For large unweighted data the first pass finds NaN and inf on its way.
         found_later = (
@@ -94,6 +96,9 @@ class Problem:
         self.given, self.placement = X, placed(X, wanted, loss.n_outputs, self.name, xp, where)
         self.X, self.xp, self.device = self.placement.X, self.placement.xp, self.placement.device
         self.codes = codes if self.xp is np and is_numpy_array(codes) else self.moved(codes)
+        wide = None if offset is None else checked_offset(offset, X.shape[0], self.n_classes)
+        #: Of the outputs of the model, shape (n,) or (n, K).
+        self.offset = None if wide is None else self.array(self.outputs.offset(wide))
         self.total, self.weights = self._weigh(estimator, X, sample_weight)
         self.prior = self._prior()
         self._penalise(C, l1_ratio)
@@ -121,7 +126,8 @@ class Problem:
 
     def _state(self) -> None:
         """State the objective of these data, this model and this penalty."""
-        self.data = DataTerm(self.model, self.outputs.loss, self.outputs.encode(self.codes), self.weights)
+        y = self.outputs.encode(self.codes)
+        self.data = DataTerm(self.model, self.outputs.loss, y, self.weights, self.offset)
         self.objective = self.penalty.objective(self.data, self.model)
 
     def _strength(self) -> Array | float:
@@ -175,6 +181,7 @@ class Problem:
                 f"{self.name} received a fold whose {rows.shape[0]} training rows have no weight; each needs some: "
                 "change cv or the weights"
             )
+        other.offset = None if self.offset is None else self.offset[rows]
         other.codes, other.weights, other.total = self.codes[rows], weights / share, self.total * share
         other.prior = count(other.codes, self.xp.broadcast_to(other.weights, rows.shape), self.n_classes)
         other._penalise(1.0 / (self.alpha * self.total) if self.alpha else math.inf, self.penalty.l1_ratio)
@@ -269,6 +276,9 @@ class Problem:
         if model.fit_intercept:
             # 1e-6: a class without weight has no finite optimum; start not too far out.
             intercept = self.array(self.outputs.intercepts(np.log(np.maximum(self.prior, 1e-6))))
+            if self.offset is not None:
+                weights = self.xp.broadcast_to(self.weights, self.codes.shape)
+                intercept = intercept - weights @ self.offset
         if estimator.warm_start and hasattr(estimator, "coef_"):
             shape = self.outputs.to_attributes(coef, intercept, True)[0].shape
             old_classes, classes = to_host(estimator.classes_), to_host(self.classes)
@@ -296,7 +306,8 @@ class Problem:
             return None
         model, data = self.model, self.data
         part = LinearModel(X, model.n_outputs, model.fit_intercept, model.mean, model.scale, model.variance)
-        term = DataTerm(part, data.loss, xp.take(data.y, rows), weights / xp.sum(weights))
+        offset = None if self.offset is None else xp.take(self.offset, rows, axis=0)
+        term = DataTerm(part, data.loss, xp.take(data.y, rows), weights / xp.sum(weights), offset)
         return self.penalty.objective(term, part)
 
     def attributes(self, theta: Array) -> dict[str, Array]:
@@ -312,8 +323,10 @@ class Problem:
 
         Where the largest loss is below log 2, with the coefficients alone that may grow at no cost (no penalty, no
         bound ahead), every sample is on its right side: the data are completely separable, and a multiple of those
-        coefficients is better than any finite ones.
+        coefficients is better than any finite ones. With an offset the value proves nothing: `identify` looks later.
         """
+        if self.offset is not None:
+            return False
         if self.penalty.is_plain and self.alpha > 0.0 and not (self.model.fit_intercept and self.one_sided):
             return False
         bound = math.log(2.0) * self.smallest_weight

@@ -122,7 +122,7 @@ class SoftmaxRegression(LinearClassifier):
         self.bounds = bounds
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None, offset=None):
         """Fit the model.
 
         Parameters
@@ -132,12 +132,15 @@ class SoftmaxRegression(LinearClassifier):
             Labels of any type.
         sample_weight : array-like of shape (n_samples,), optional
             >= 0; weight 2 is the same as a repeated row, weight 0 as a removed one.
+        offset : array-like of shape (n_samples,) or (n_samples, n_classes), optional
+            Known parts of the scores, added to X coef' + intercept: log odds of the second class for two classes, or
+            a column for each class. Predictions are without one unless they are given theirs.
 
         Returns
         -------
         self
         """
-        return self._fit(X, y, sample_weight, float(self.C), float(self.l1_ratio))
+        return self._fit(X, y, sample_weight, float(self.C), float(self.l1_ratio), offset)
 
     def _outputs(self, classes):
         if self.reference_class is None:

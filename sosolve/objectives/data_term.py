@@ -27,11 +27,13 @@ class DataTerm:
     y : Array of shape (n,)
     weights : Array of shape (n,) or (1,)
         Sum to 1 over the rows; shape (1,) where every row weighs the same.
+    offset : Array of shape (n,) or (n, K), optional
+        Added to the predictors. Value and gradient take a pass each then, in place of one for both.
     """
 
-    def __init__(self, model: LinearModel, loss: Loss, y: Array, weights: Array):
-        self.model, self.loss, self.y, self.weights = model, loss, y, weights
-        self.is_fused = bool(loss.fused) and isinstance(model, LinearModel)
+    def __init__(self, model: LinearModel, loss: Loss, y: Array, weights: Array, offset: Array | None = None):
+        self.model, self.loss, self.y, self.weights, self.offset = model, loss, y, weights, offset
+        self.is_fused = bool(loss.fused) and isinstance(model, LinearModel) and offset is None
         self.has_fused_mv = isinstance(model, LinearModel) and (loss.n_outputs == 1 or bool(loss.fused))
         self._counts = Counts()
         self._parts: list[_Part] = []
@@ -56,7 +58,7 @@ class DataTerm:
         Its work counts for this term, a pass over some of the columns as a fraction of one.
         """
         model = self.model.restricted(index)
-        term = DataTerm(model, self.loss, self.y, self.weights)
+        term = DataTerm(model, self.loss, self.y, self.weights, self.offset)
         share = model.n_features / max(self.model.n_features, 1)
         self._parts.append(_Part(term._counts, model.counts, share))
         return term
@@ -107,7 +109,9 @@ class DataPoint:
                 term.loss.fused, self._theta, term.y, term.weights, term.loss.options()
             )
             return value, z, curv, None, grad
-        z = self._map.z() if self._z is None else self._z
+        z = self._z
+        if z is None:
+            z = self._map.z() if term.offset is None else self._map.z() + term.offset
         value, r, curv = term.loss.rows(term.y, z, term.weights)
         return value, z, curv, r, None
 
@@ -118,7 +122,7 @@ class DataPoint:
 
     @property
     def margins(self) -> Array:
-        """The predictors z, shape (n,) or (n, K)."""
+        """The predictors z with the offset, shape (n,) or (n, K)."""
         return self._rows[1]
 
     def total_curvature(self) -> Array:

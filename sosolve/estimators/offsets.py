@@ -1,0 +1,55 @@
+"""Offsets: known parts of the scores, in fit and in predict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_array
+
+from .._compat import to_host
+from ..protocols import Array
+
+
+def checked_offset(offset: Any, n: int, n_classes: int) -> np.ndarray:
+    """Return an offset with a column for each class, in double precision on the host.
+
+    Parameters
+    ----------
+    offset : array-like of shape (n,) or (n, n_classes)
+        One column, for two classes alone: log odds of the second class.
+    n : int
+        Rows of X.
+    n_classes : int
+
+    Returns
+    -------
+    ndarray of shape (n, n_classes)
+
+    Raises
+    ------
+    ValueError
+        If the shape does not fit, or a number is not finite.
+    """
+    found = to_host(offset) if hasattr(offset, "__dlpack__") else offset
+    found = check_array(found, ensure_2d=False, dtype=np.float64, input_name="offset")
+    if found.shape == (n, n_classes):
+        return found
+    if n_classes == 2 and found.shape == (n,):
+        return np.stack([np.zeros(n), found], axis=1)
+    expected = f"({n},) or ({n}, 2)" if n_classes == 2 else f"({n}, {n_classes}), a column for each class"
+    hint = ", since the same number for all classes changes nothing" if found.ndim == 1 and n_classes > 2 else ""
+    raise ValueError(
+        f"received offset of shape {found.shape} for {n} rows and {n_classes} classes; expected {expected}{hint}: "
+        "pass one number for each row of X (and class)"
+    )
+
+
+def with_offset(scores: Array, offset: Any, xp: Any, n_classes: int) -> Array:
+    """Return scores of shape (n, rows of coef_) with the offset added, in the dtype and the place of the scores."""
+    if offset is None:
+        return scores
+    wide = checked_offset(offset, scores.shape[0], n_classes)
+    part = wide if scores.shape[1] > 1 else wide[:, 1:] - wide[:, :1]
+    where = {} if xp is np else {"device": scores.device}
+    return scores + xp.asarray(part, dtype=scores.dtype, **where)

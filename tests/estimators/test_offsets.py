@@ -1,0 +1,185 @@
+"""Offsets: the coefficients of statsmodels and glum, every solver and storage, and metadata routing."""
+
+import numpy as np
+import pytest
+import scipy.optimize
+import scipy.sparse as sp
+import sklearn
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression as SklearnLogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sosolve import LogisticRegression, SoftmaxRegression, Status
+
+
+def binary(seed=0, n=300, d=4):
+    """Return X, y and an offset that matters."""
+    rng = np.random.default_rng(seed)
+    X, offset = rng.standard_normal((n, d)) * [1.0, 10.0, 0.1, 1.0][:d], 2.0 * rng.standard_normal(n) - 1.0
+    z = X @ ([0.5, -0.05, 4.0, 0.0][:d]) + offset
+    return X, (rng.random(n) < 1 / (1 + np.exp(-z))).astype(int), offset
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_as_in_statsmodels(weighted):
+    """Without a penalty: the coefficients and probabilities of GLM(Binomial) with the same offset."""
+    api = pytest.importorskip("statsmodels.api", reason="statsmodels is a peer, not a dependency")
+    X, y, offset = binary()
+    w = np.random.default_rng(1).integers(1, 4, len(y)).astype(float) if weighted else None
+    clf = LogisticRegression(C=np.inf, tol=1e-9).fit(X, y, sample_weight=w, offset=offset)
+    settings = {} if w is None else {"freq_weights": w}
+    glm = api.GLM(y, api.add_constant(X), family=api.families.Binomial(), offset=offset, **settings).fit(tol=1e-14)
+    np.testing.assert_allclose(np.append(clf.intercept_, clf.coef_[0]), glm.params, rtol=1e-6, atol=1e-8)
+    theirs = glm.predict(api.add_constant(X), offset=offset)
+    np.testing.assert_allclose(clf.predict_proba(X, offset=offset)[:, 1], theirs, rtol=1e-6)
+    assert clf.optimality_.relative_bound < 1e-12
+
+
+def test_as_in_glum():
+    """With a ridge."""
+    glum = pytest.importorskip("glum", reason="glum is a peer, not a dependency")
+    X, y, offset = binary()
+    alpha = 0.01
+    clf = LogisticRegression(C=1 / (alpha * len(y)), tol=1e-9).fit(X, y, offset=offset)
+    peer = glum.GeneralizedLinearRegressor(family="binomial", alpha=alpha, gradient_tol=1e-10, max_iter=500)
+    peer.fit(X, y, offset=offset)
+    np.testing.assert_allclose(clf.coef_[0], peer.coef_, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(clf.intercept_[0], peer.intercept_, rtol=1e-5)
+
+
+@pytest.mark.parametrize("solver", ["auto", "newton-cg", "newton-cholesky", "trust-region", "lbfgs", "bfgs"])
+@pytest.mark.parametrize("kind", ["dense", "csr", "float32", "wide", "large"])
+def test_every_solver_and_storage(solver, kind):
+    """A column with the offset as its values and 1 as its coefficient is an offset: compare with that problem."""
+    X, y, offset = binary(n=27_000 if kind == "large" else 300, d=4)
+    if kind == "wide":
+        X = np.random.default_rng(5).standard_normal((300, 600))
+    if kind == "large":
+        X = np.c_[X, np.random.default_rng(6).standard_normal((len(X), 16))]
+    data = {"csr": sp.csr_array, "float32": np.float32}.get(kind, np.asarray)(X)
+    clf = LogisticRegression(solver=solver, tol=1e-6, max_iter=1000).fit(data, y, offset=offset)
+    assert clf.result_.converged
+    X = X.astype(np.float32).astype(float) if kind == "float32" else X
+
+    def value(theta):
+        z = X @ theta[1:] + theta[0] + offset
+        p = 1 / (1 + np.exp(-z))
+        grad = p - y
+        return (
+            np.logaddexp(0, z).sum() - y @ z + 0.5 * theta[1:] @ theta[1:],
+            np.append(grad.sum(), X.T @ grad + theta[1:]),
+        )
+
+    theta = np.append(clf.intercept_, clf.coef_[0]).astype(float)
+    best = scipy.optimize.minimize(value, theta, jac=True, method="L-BFGS-B", options={"gtol": 1e-10, "ftol": 1e-16})
+    assert clf.optimality_.value == pytest.approx(value(theta)[0], rel=1e-6)
+    assert value(theta)[0] - best.fun <= clf.optimality_.bound + 1e-12 * best.fun
+    np.testing.assert_allclose(clf.decision_function(data, offset), X @ theta[1:] + theta[0] + offset, atol=1e-4)
+
+
+@pytest.mark.parametrize("K", [2, 3])
+@pytest.mark.parametrize("reference", [None, 0, 1])
+def test_softmax(K, reference):
+    """A column for each class; the same number added to all of them changes nothing, nor does the reference."""
+    rng = np.random.default_rng(2)
+    X, offset = rng.standard_normal((200, 3)), rng.standard_normal((200, K))
+    y = np.argmax(X[:, :K] + offset + rng.gumbel(size=(200, K)), axis=1)
+    clf = SoftmaxRegression(C=np.inf, reference_class=reference, tol=1e-9).fit(X, y, offset=offset)
+    moved = SoftmaxRegression(C=np.inf, reference_class=reference, tol=1e-9).fit(X, y, offset=offset + X[:, :1])
+    np.testing.assert_allclose(clf.coef_, moved.coef_, atol=1e-7)
+    base = LogisticRegression(C=np.inf, tol=1e-9).fit(X, y, offset=offset)
+    np.testing.assert_allclose(clf.predict_proba(X, offset), base.predict_proba(X, offset), atol=1e-7)
+    np.testing.assert_array_equal(clf.predict(X, offset), np.argmax(clf.predict_proba(X, offset), axis=1))
+    assert (clf.predict(X, offset) == y).mean() > (clf.predict(X) == y).mean()
+    assert np.isfinite(clf.predict_log_proba(X, offset)).all()
+    if K == 2:
+        one = LogisticRegression(C=np.inf, tol=1e-9).fit(X, y, offset=offset[:, 1] - offset[:, 0])
+        np.testing.assert_allclose(one.coef_, base.coef_, atol=1e-9)
+
+
+def test_a_constant_offset_moves_the_intercept_alone():
+    """Also one so large that the start would be far out."""
+    X, y, _ = binary()
+    plain = LogisticRegression(tol=1e-8).fit(X, y)
+    for shift in (3.0, -40.0):
+        clf = LogisticRegression(tol=1e-8).fit(X, y, offset=np.full(len(y), shift))
+        np.testing.assert_allclose(clf.coef_, plain.coef_, atol=1e-7)
+        np.testing.assert_allclose(clf.intercept_ + shift, plain.intercept_, atol=1e-6)
+    zero = LogisticRegression(tol=1e-8).fit(X, y, offset=np.zeros(len(y)))
+    np.testing.assert_allclose(zero.coef_, plain.coef_, atol=1e-7)
+
+
+@pytest.mark.parametrize("settings", [{"l1_ratio": 1.0, "C": 0.1}, {"bounds": (0, 1)}, {"C": 0.01, "max_iter": 2}])
+def test_the_certificate_with_an_offset(settings):
+    """The dual point accounts for it: the bound is above the true gap."""
+    X, y, offset = binary()
+    ignore = pytest.warns(ConvergenceWarning) if "max_iter" in settings else None
+    if ignore:
+        with ignore:
+            found = LogisticRegression(solver="newton-cg", **settings).fit(X, y, offset=offset).optimality_
+    else:
+        found = LogisticRegression(**settings).fit(X, y, offset=offset).optimality_
+    best = LogisticRegression(**settings | {"tol": 1e-9, "max_iter": 500}).fit(X, y, offset=offset).optimality_
+    assert found.bound >= found.value - best.value - 1e-12 * best.value
+    assert found.relative_bound < 1e-2
+
+
+def test_offsets_that_separate_are_no_separation():
+    """An offset that predicts y leaves a finite optimum; columns that separate are found behind any offset."""
+    rng = np.random.default_rng(3)
+    X = rng.standard_normal((80, 2))
+    y = rng.integers(0, 2, 80)
+    clf = LogisticRegression(C=np.inf).fit(X, y, offset=8.0 * (2 * y - 1))
+    assert clf.result_.converged
+    assert clf.optimality_.separation is None
+    split = (X[:, 0] > 0).astype(int)
+    X[:, 0] += split
+    with pytest.warns(ConvergenceWarning, match="SEPARATED"):
+        found = LogisticRegression(C=np.inf).fit(X, split, offset=rng.standard_normal(80)).optimality_
+    assert found.separation == "complete"
+    assert found.status is Status.SEPARATED
+
+
+def test_metadata_routing():
+    """set_fit_request(offset=True) in a grid search and a pipeline; predict has its own request."""
+    X, y, offset = binary()
+    with sklearn.config_context(enable_metadata_routing=True):
+        clf = LogisticRegression().set_fit_request(offset=True)
+        search = GridSearchCV(clf, {"C": [0.1, 1.0]}, cv=3).fit(X, y, offset=offset)
+        best = search.best_estimator_
+        pipe = make_pipeline(StandardScaler(), clf.set_predict_proba_request(offset=True)).fit(X, y, offset=offset)
+        routed = pipe.predict_proba(X, offset=offset)
+    expected = LogisticRegression(C=best.C).fit(X, y, offset=offset)
+    np.testing.assert_allclose(best.coef_, expected.coef_)
+    scaled = StandardScaler().fit_transform(X)
+    np.testing.assert_allclose(routed, LogisticRegression().fit(scaled, y, offset=offset).predict_proba(scaled, offset))
+
+
+def test_without_one_nothing_changes():
+    """The fused path is kept, and predictions equal scikit-learn's."""
+    X, y, _ = binary()
+    ours = LogisticRegression(tol=1e-8).fit(X, y)
+    theirs = SklearnLogisticRegression(tol=1e-10, max_iter=5000).fit(X, y)
+    np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=1e-5)
+    np.testing.assert_array_equal(ours.predict(X), ours.predict(X, offset=np.zeros(len(y))))
+
+
+@pytest.mark.parametrize(
+    ("offset", "K", "message"),
+    [
+        (np.zeros(5), 2, r"received offset of shape \(5,\) for 60 rows and 2 classes; expected \(60,\) or \(60, 2\)"),
+        (np.zeros(60), 3, r"expected \(60, 3\), a column for each class, since the same number"),
+        (np.zeros((60, 2)), 3, r"received offset of shape \(60, 2\)"),
+        (np.full(60, np.nan), 2, "offset contains NaN"),
+        (np.zeros((60, 1)), 2, r"received offset of shape \(60, 1\)"),
+    ],
+)
+def test_bad_offsets(offset, K, message):
+    """Shape and values are checked, in fit and in predict."""
+    X, y = np.random.default_rng(0).standard_normal((60, 2)), np.arange(60) % K
+    with pytest.raises(ValueError, match=message):
+        LogisticRegression().fit(X, y, offset=offset)
+    with pytest.raises(ValueError, match=message):
+        LogisticRegression().fit(X, y).predict(X, offset=offset)
