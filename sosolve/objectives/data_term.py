@@ -109,9 +109,9 @@ class DataPoint:
                 term.loss.fused, self._theta, term.y, term.weights, term.loss.options()
             )
             return value, z, curv, None, grad
-        z: Any = self._map.z() if self._z is None else self._z
+        z = self._map.z() if self._z is None else self._z
         if self._z is None and term.offset is not None:
-            z = z + term.offset
+            z += term.offset
         value, r, curv = term.loss.rows(term.y, z, term.weights)
         return value, z, curv, r, None
 
