@@ -231,16 +231,17 @@ def test_wide_data_are_factorised_once():
     np.testing.assert_allclose(found.attributes(result.theta)["coef_"], alone.coef_, rtol=1e-6, atol=1e-9)
 
 
-def test_a_path_costs_few_single_fits():
-    """Passes over X: twenty values of C against the dearest of twenty single fits."""
+@pytest.mark.parametrize(("n_Cs", "most"), [(10, 3.0), (20, 4.0)])
+def test_a_path_costs_few_single_fits(n_Cs, most):
+    """Passes over X: ten values of C cost at most three times the dearest single fit, twenty at most four times."""
     for name in ("breast cancer", "wine", "digits"):
         X, y = SETS[name]
         estimator = LogisticRegression()
-        problem, Cs = Problem(estimator, X, y, None, 1e4), np.logspace(-4, 4, 20)
+        problem, Cs = Problem(estimator, X, y, None, 1e4), np.logspace(-4, 4, n_Cs)
         single = max(estimator.set_params(C=C).fit(X, y).result_.counts.n_passes for C in Cs)
         path = Path(estimator, problem)
         passes = [path.solve(C)[2].counts.n_passes for C in Cs]
-        assert sum(passes) <= 5 * single
+        assert sum(passes) <= most * single
         assert max(passes) <= single
 
 
@@ -336,7 +337,7 @@ def test_one_warning_for_all_folds(solver, opening):
 def test_separation_without_a_penalty_is_told():
     """Folds that are completely separated have no finite optimum without a penalty."""
     X = np.r_[np.linspace(-3, -1, 20), np.linspace(1, 3, 20)][:, None]
-    with pytest.warns(ConvergenceWarning, match="SEPARATED: the classes are completely separated"):
+    with pytest.warns(ConvergenceWarning, match="2 SEPARATED: the classes are"):
         LogisticRegressionCV(**COMMON, Cs=[np.inf], cv=StratifiedKFold(2)).fit(X, np.repeat([0, 1], 20))
 
 
