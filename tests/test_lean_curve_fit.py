@@ -141,6 +141,33 @@ def test_other_numbers_of_points(points, short):
     np.testing.assert_allclose(pcov, C, rtol=1e-6)
 
 
+def plane(x, a, b, c):
+    return a * x[0] + b * x[1] ** 2 + c
+
+
+def test_two_predictors_and_a_start_at_zero(short):
+    """x of shape (2, m), and parameters whose size is unknown, go the short way too."""
+    x = np.stack([X, np.cos(X)])
+    y = plane(x, 2.0, -1.0, 0.5) + NOISE
+    popt, pcov = curve_fit(plane, x, y, [1.0, 0.0, 0.0])
+    assert short[0] is not None
+    p, C = full(plane, x, y, [1.0, 0.0, 0.0])
+    np.testing.assert_allclose(popt, p, rtol=1e-8)
+    np.testing.assert_allclose(pcov, C, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("x_unit", "y_unit"), [(1e9, 1.0), (1.0, 1e-12), (1e-9, 1e12)])
+def test_units_change_nothing(x_unit, y_unit, short):
+    """Data in other units take the same number of steps to the same digits."""
+    units = np.array([y_unit, 1.0 / x_unit, y_unit])
+    y = decay(X, 2.5, 1.3, 0.5) + NOISE
+    popt, pcov = curve_fit(decay, X * x_unit, y * y_unit, units)
+    assert short[0] is not None
+    p, C = full(decay, X, y)
+    np.testing.assert_allclose(popt / units, p, rtol=1e-8)
+    np.testing.assert_allclose(pcov / np.outer(units, units), C, rtol=1e-6)
+
+
 # ---------------------------------------------------------------------- what is out of the ordinary
 
 
