@@ -39,6 +39,10 @@ __all__ = [
 ]
 
 
+#: Most columns of a dense X whose moments have a kernel: in F order each has a row of blocks, 65 535 at most.
+MOST_COLUMNS = 65_535
+
+
 def _part(s, start, stop):
     return s if s.shape[0] == 1 else s[start:stop]
 
@@ -244,6 +248,8 @@ def moments(X, s, centre):
     s = doubles(s)
     if hasattr(X, "indptr"):
         return _moments_sparse(X, s, centre)
+    if d > MOST_COLUMNS:
+        return reference.moments(X, s, centre)
     shift = cupy.zeros(d)
     if centre and n:
         heaviest = cupy.argmax(s) if s.shape[0] == n else cupy.zeros((), dtype=cupy.int64)

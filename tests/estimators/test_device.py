@@ -190,6 +190,33 @@ def test_bad_device():
         LogisticRegression(device="gpu").fit(X, TWO)
 
 
+def test_arrays_of_pytorch_are_shared(cupy, monkeypatch):
+    """A library whose arrays lie on a CUDA device: CuPy computes on their memory, results go back by DLPack."""
+    xs = pytest.importorskip("array_api_strict", reason="array-api-strict comes with the extra test")
+    theirs = xs.asarray(X)
+    monkeypatch.setattr(placement, "_on_cuda", lambda a: True)
+    monkeypatch.setattr(device, "adopted", lambda a: cupy.asarray(np.asarray(a)))
+    monkeypatch.setattr(xs, "from_dlpack", lambda a: ("theirs again", a))
+    found = placement.placed(theirs, None, 1, "f", xs, theirs.device)
+    assert isinstance(found.X, cupy.ndarray)
+    assert (found.name, found.home(1.0)) == ("cuda:0", ("theirs again", 1.0))
+    monkeypatch.setattr(device, "available", lambda: False)
+    assert placement.placed(theirs, None, 1, "f", xs, theirs.device).X is theirs
+
+
+def test_factors_of_matrices_on_the_device(cupy):
+    """An indefinite matrix has no factor there either, though cuSOLVER leaves half of one behind."""
+    from sosolve.linalg import cholesky, cholesky_solve, floats
+
+    A = np.array([[4.0, 1.0], [1.0, 3.0]])
+    L = cholesky(cupy.asarray(A))
+    np.testing.assert_allclose(cholesky_solve(L, cupy.asarray(np.ones(2))).get(), np.linalg.solve(A, np.ones(2)))
+    assert cholesky(cupy.asarray(-A)) is None
+    fake_cupy.counts.clear()
+    assert floats(cupy.asarray(1.0), 2.0, cupy.asarray(3.0)) == (1.0, 2.0, 3.0)
+    assert fake_cupy.counts["syncs"] == 1
+
+
 # ---------------------------------------------------------------------- what is missing, and what to install
 
 

@@ -238,6 +238,16 @@ def test_moments(gpu, storage, centre):
 
 
 @on_host
+def test_moments_of_very_many_columns(gpu, monkeypatch):
+    """Beyond what a grid can hold the reference runs on the device."""
+    monkeypatch.setattr(gpu, "MOST_COLUMNS", 3)
+    X, s = STORAGES["F"], np.array([1.0 / 1203])
+    found = fake_cupy.to_host(gpu.moments(on_device(X), on_device(s), True))
+    same(found[:2], reference.moments(X, s, True)[:2], 1e-9)
+    assert not fake_cupy.counts["moments"]
+
+
+@on_host
 @pytest.mark.parametrize("unit", [1e-300, 1e160])
 def test_moments_of_extreme_units(gpu, unit):
     """Where squares leave the range of doubles the columns are divided first."""
