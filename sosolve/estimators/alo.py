@@ -122,16 +122,15 @@ class _Inverse:
     def __init__(self, problem: Problem, theta: np.ndarray):
         self.model = problem.objective.terms[0].model
         H = problem.objective.at(theta).curvature.dense()
-        K, p = self.model.n_outputs, self.model.size
-        if K > 1:
+        if self.model.n_outputs > 1:
+            K = self.model.n_outputs
             columns = self._columns()
             size = np.sqrt(np.mean(np.diag(H)[columns], axis=0))
             for j in range(columns.shape[1]):
                 H[np.ix_(columns[:, j], columns[:, j])] += size[j] ** 2 / K
         scale = 1.0 / np.sqrt(np.maximum(np.diag(H), 1e-300))
         self.scale = scale
-        # the ridge makes H safe; without one, 1e-13 of its diagonal does
-        self.L = scipy.linalg.cholesky(scale[:, None] * H * scale + 1e-13 * np.eye(p), lower=True, check_finite=False)
+        self.L = _safe_cholesky(scale[:, None] * H * scale)
 
     def _columns(self) -> np.ndarray:
         """Return the index of each parameter, shape (K, d) or (K, d + 1) with the constants last."""
@@ -158,6 +157,20 @@ class _Inverse:
     def step(self, half: np.ndarray) -> np.ndarray:
         """Return H^-1 J' from half of it, L^-1 J', shape (p,)."""
         return self.scale * scipy.linalg.solve_triangular(self.L, half, lower=True, trans="T", check_finite=False)
+
+
+def _safe_cholesky(H: np.ndarray) -> np.ndarray:
+    """Return the lower Cholesky factor of H, of unit diagonal, plus the least multiple of the identity that is safe.
+
+    A ridge makes H safe. Without one columns may depend on others: what is added along such directions changes no
+    prediction.
+    """
+    for shift in (1e-13, 1e-11, 1e-9, 1e-7):
+        try:
+            return scipy.linalg.cholesky(H + shift * np.eye(len(H)), lower=True, check_finite=False)
+        except np.linalg.LinAlgError:
+            continue
+    raise ValueError("received a Hessian that is not positive definite; leave-one-out needs one: use folds, cv=5")
 
 
 def _left_out_steps(inverse: _Inverse, G: np.ndarray, W: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -126,3 +126,14 @@ def test_a_row_that_alone_decides():
     found = LogisticRegressionCV(**{**COMMON, "Cs": [1.0, 100.0]}, cv="alo").fit(X, y)
     assert np.isfinite(found.scores_).all()
     assert found.scores_[0, 0, 0] < -np.log(3.0) / 10
+
+
+def test_columns_that_depend_on_others():
+    """Without a penalty the Hessian is singular then, and the predictions are those without the spare columns."""
+    X, y = SETS["iris, two columns"]
+    settings = {**COMMON, "Cs": [np.inf]}
+    plain = LogisticRegressionCV(**settings, cv="alo").fit(X, y)
+    twice = LogisticRegressionCV(**settings, cv="alo").fit(np.c_[X, X @ [[1.0], [2.0]]], y)
+    np.testing.assert_allclose(twice.scores_, plain.scores_, rtol=1e-3)
+    with pytest.raises(ValueError, match="not positive definite; leave-one-out needs one: use folds"):
+        alo._safe_cholesky(-np.eye(3))
