@@ -134,7 +134,20 @@ def main() -> None:
         intro = __doc__.strip().split("\n\n")
         about = intro[2].replace("With --write the table goes to doc/benchmarks/cv.md.", "").strip()
         PAGE.write_text(
-            "\n".join(["# Cross-validation", "", intro[0], "", about, "", describe() + ".", "", *lines, ""])
+            "\n".join(
+                [
+                    "# Cross-validation",
+                    "",
+                    intro[0],
+                    "",
+                    about,
+                    "",
+                    f"Runs of each: {options.repeats}. {describe()}.",
+                    "",
+                    *lines,
+                    "",
+                ]
+            )
         )
 
 
