@@ -9,6 +9,7 @@ from array_api_compat import device, is_numpy_array
 from sklearn.base import BaseEstimator
 
 from .._compat import to_host
+from ..kernels import reference
 from ..objectives import L2, Composite, DataTerm, LinearModel, Separable, Sum
 from ..solvers.bounds import Box
 
@@ -97,7 +98,9 @@ class PenaltyTerms:
         if self.box is not None:
             lower = np.r_[np.tile(self.box.lower * model.scale, K), none - np.inf][: model.size]
             upper = np.r_[np.tile(self.box.upper * model.scale, K), none + np.inf][: model.size]
-        return Separable(np.r_[np.tile(np.minimum(lasso, LARGEST), K), none][: model.size], lower, upper)
+        strengths = np.r_[np.tile(np.minimum(lasso, LARGEST), K), none][: model.size]
+        # compiled kernels that the data have called for are there for the sweeps too
+        return Separable(strengths, lower, upper, None if model.kernels is reference else model.kernels)
 
     def clip(self, coef: np.ndarray) -> np.ndarray:
         """Return the nearest coefficients within the bounds, shape (K, d); those a rounding away are on the bound."""

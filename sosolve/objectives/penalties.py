@@ -115,11 +115,13 @@ class Separable:
         >= 0; zero for parameters that are not penalised, intercepts above all.
     lower, upper : Array of shape (p,), optional
         lower <= upper, -inf and inf where there is no bound; no bounds at all where None.
+    kernels : module, optional
+        For `descend`; chosen by the size of the matrix where None.
     """
 
-    def __init__(self, strengths: Any, lower: Any | None = None, upper: Any | None = None):
+    def __init__(self, strengths: Any, lower: Any | None = None, upper: Any | None = None, kernels: Any = None):
         xp = array_namespace(strengths)
-        self.strengths = strengths
+        self.strengths, self.kernels = strengths, kernels
         self.lower = xp.full_like(strengths, -xp.inf) if lower is None else lower
         self.upper = xp.full_like(strengths, xp.inf) if upper is None else upper
 
@@ -196,8 +198,9 @@ class Separable:
             Gradient of the quadratic at u.
         u : Array of shape (p,)
         """
-        return kernels_for(H).coordinate_sweep(H, r, u, self.strengths, self.lower, self.upper)
+        kernels = kernels_for(H) if self.kernels is None else self.kernels
+        return kernels.coordinate_sweep(H, r, u, self.strengths, self.lower, self.upper)
 
     def restricted(self, index: Any) -> Separable:
         """Return the part that belongs to some of the parameters."""
-        return Separable(self.strengths[index], self.lower[index], self.upper[index])
+        return Separable(self.strengths[index], self.lower[index], self.upper[index], self.kernels)

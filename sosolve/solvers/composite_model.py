@@ -19,6 +19,8 @@ ROUNDING = 1e-13
 EPS = 4e-16
 #: Most solves on faces, each with fewer parameters than the one before, between sweeps.
 STEPS = 30
+#: The same where the model need not be minimised exactly: sweeps drop more parameters at a time.
+ROUGH_STEPS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ def minimise_model(
         if not exact and max_abs(penalty.subgradient(u, r)) <= goal:
             stop = InnerStop.RESIDUAL
             break
-        for _ in range(STEPS):
+        for _ in range(STEPS if exact else ROUGH_STEPS):
             u, r, full = faces.step(u, r)
             iterations += 1
             if full:

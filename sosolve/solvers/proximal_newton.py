@@ -20,6 +20,8 @@ from .subproblem import solve_shifted
 #: Where the decrease of a loosely minimised model is below this multiple of the tolerance, the model is minimised
 #: exactly: the decrement that ends a fit must not rest on a loose solve.
 EXACT = 100.0
+#: How far half the squared decrement must fall on one working set before the next one is formed.
+REDUCTION = 1e-2
 #: Parameters from which the matrix of a model is kept for the next one, and the decrease of the model, as a fraction of
 #: the value, below which it still fits there. A p x p matrix costs about p / 8 passes.
 KEPT_SIZE, KEPT_BELOW = 40, 1e-2
@@ -184,7 +186,7 @@ class ProximalNewton(Solver):
     def _working_set_step(self, point: Any, state: ModelState, wanted: Array) -> Step:
         """Return the step to the minimum over the parameters in the working set."""
         objective, index = point.restricted(wanted)
-        inner = replace(self, working_set=len(index) + 1, reduction=1e-3, max_iter=50)
+        inner = replace(self, working_set=len(index) + 1, reduction=REDUCTION, max_iter=50)
         found = inner.minimize(objective, point.theta[index])
         history = found.history
         decrement = history[1].decrement if len(history) > 1 else math.nan
