@@ -69,6 +69,13 @@ class ProximalNewton(Solver):
         Also converged when half the squared decrement has fallen below this fraction of the first one, in [0, 1).
     max_rounds : int, default=100
         Rounds of sweeps and solves in one model, >= 1.
+    dense_size : int, default=10000
+        Most parameters in one model, >= 1: its matrix has the square of that many numbers, and is dense.
+
+    Raises
+    ------
+    MemoryError
+        (from minimize) If more than `dense_size` parameters are not zero, or want to leave zero at once.
 
     References
     ----------
@@ -84,10 +91,12 @@ class ProximalNewton(Solver):
     working_set: int = 100
     reduction: float = 0.0
     max_rounds: int = 100
+    dense_size: int = 10_000
     _ranges: ClassVar[tuple[tuple[str, float, float], ...]] = (
         ("working_set", 1, math.inf),
         ("reduction", 0.0, 1.0),
         ("max_rounds", 1, math.inf),
+        ("dense_size", 1, math.inf),
     )
 
     def start(self, point: Point) -> ModelState:
@@ -116,6 +125,12 @@ class ProximalNewton(Solver):
 
     def _newton_step(self, point: Any, state: ModelState) -> Step:
         """Return a proximal Newton step in all parameters."""
+        if point.theta.shape[0] > self.dense_size:
+            raise MemoryError(
+                f"received a model of {point.theta.shape[0]} parameters; ProximalNewton forms a dense matrix and takes "
+                f"at most dense_size={self.dense_size}: choose a stronger L1 part (smaller C, larger l1_ratio), or set "
+                "dense_size where there is memory for its square"
+            )
         H = point.smooth.curvature.dense() if state.H is None else state.H
         if not bool(np.all(np.isfinite(H))):
             return Step(point, state, False, Status.NOT_POSITIVE_DEFINITE)

@@ -172,8 +172,8 @@ def main() -> None:
     text = [
         "# L1 and elastic net",
         "",
-        f"{describe()}. Runs: {options.repeats}, interleaved by solver; the machine was shared, so that only ratios of "
-        "one line can be read.",
+        f"{describe()}. Runs: {options.repeats}, the solvers one after the other; the machine was shared, so that only "
+        "ratios of one line can be read, and those roughly.",
         "Peers: scikit-learn's saga and liblinear, without an intercept. Gap: the largest along the path. "
         f"A peer that took over {options.patience:g} s for a run short of the gap was not followed further: then the "
         "ratio is a lower bound.",

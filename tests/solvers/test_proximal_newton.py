@@ -200,6 +200,15 @@ def test_a_kept_matrix_is_replaced_where_it_no_longer_fits():
     assert grams < result.n_iter
 
 
+def test_too_many_parameters_for_a_dense_matrix():
+    """Said before the memory is asked for; a working set below the limit goes on."""
+    objective = composite("wide", 0.1)
+    theta0 = np.zeros(objective.size)
+    with pytest.raises(MemoryError, match="dense_size=50"):
+        ProximalNewton(dense_size=50, working_set=1000).minimize(objective, theta0)
+    assert ProximalNewton(dense_size=50, working_set=10).minimize(objective, theta0).converged
+
+
 @pytest.mark.parametrize("setting", [{"working_set": 0}, {"reduction": 2.0}, {"max_rounds": 0}])
 def test_settings_out_of_range(setting):
     """The message names the setting."""
