@@ -84,7 +84,8 @@ def identify(problem: Problem, result: Result, change: float, names: Sequence) -
         return Identification()
     dependent, notes = _dependence(problem, result, names)
     found = None
-    if result.status is Status.SEPARATED or not result.converged or not change < MOVING:
+    stopped = result.status in (Status.INTERRUPTED, Status.CALLBACK)  # by somebody who does not want to wait
+    if not stopped and not (result.converged and change < MOVING):
         found = _separation(problem, result, np.isnan(change) and result.converged)
     if found is None:
         return Identification(dependent=dependent, notes=notes)

@@ -243,3 +243,29 @@ def test_collinear_to_1e10_is_not_called_dependent():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             assert fitted(np.c_[X, X[:, 0] + size * noise], y).optimality_.dependent == dependent
+
+
+def test_a_fit_that_was_stopped_is_not_searched(monkeypatch):
+    """No linear programme after a stop request: the status stays that of the stop."""
+    monkeypatch.setattr(identification, "_separation", lambda *_: pytest.fail("searched"))
+
+    class Stop:
+        """A callback that asks to stop at once."""
+
+        def setup(self, estimator, context):
+            """Nothing to prepare."""
+
+        def teardown(self, estimator, context):
+            """Nothing to undo."""
+
+        def on_fit_task_begin(self, estimator, context):
+            """Let it begin."""
+
+        def on_fit_task_end(self, estimator, context):
+            """Ask to stop."""
+            return True
+
+    X, y = load_wine(return_X_y=True)
+    with pytest.warns(ConvergenceWarning, match="CALLBACK"):
+        clf = LogisticRegression(C=np.inf, solver="newton-cg").set_callbacks(Stop()).fit(X, y)
+    assert clf.optimality_.separation is None
