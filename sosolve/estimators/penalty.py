@@ -89,8 +89,8 @@ class PenaltyTerms:
         if not is_numpy_array(model.scale):
             raise ValueError(
                 f"received X as {type(model.X).__module__}.{type(model.X).__name__}; a penalty with an L1 part and "
-                "bounds on the coefficients are for NumPy arrays and SciPy's sparse matrices: convert X, or leave "
-                "them out"
+                "bounds on the coefficients run on the processor alone, on NumPy arrays and SciPy's sparse matrices: "
+                "convert X, leave out device='cuda', or leave them out"
             )
         K, d = model.n_outputs, model.n_features
         lasso = np.zeros(d) + self.l1_ratio * self.strength / model.scale

@@ -184,6 +184,13 @@ def test_auto_takes_the_device(cupy, monkeypatch):
     assert LogisticRegression(device="auto").fit(X, TWO).device_ == "cuda:0"
 
 
+@on_host
+def test_no_l1_on_the_device(cupy):
+    """A penalty with an L1 part says where it runs."""
+    with pytest.raises(ValueError, match="run on the processor alone"):
+        LogisticRegression(l1_ratio=1.0, solver="auto", device="cuda").fit(X, TWO)
+
+
 def test_bad_device():
     """Another word is refused with the allowed ones."""
     with pytest.raises(ValueError, match="'device' parameter"):
