@@ -32,6 +32,20 @@ def cupy():
         yield module
 
 
+@pytest.fixture
+def no_cupy(monkeypatch):
+    """Make CuPy a package that is not installed, whether it is or not."""
+
+    class Finder:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name == "cupy":
+                raise ModuleNotFoundError("No module named 'cupy'", name="cupy")
+
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
+
+
 def close(there, here):
     """Assert that two fits have the same coefficients."""
     scale = np.abs(here.coef_).max()
@@ -166,14 +180,13 @@ def test_out_of_memory_in_the_middle(monkeypatch):
         raise MemoryError("somebody else")
 
 
-def test_auto_follows_the_model(monkeypatch):
+def test_auto_follows_the_model(monkeypatch, no_cupy):
     """The processor for small data; the device for large ones where there is one; the processor where there is none."""
     small, large = np.zeros((100, 10)), np.broadcast_to(np.float32(0.0), (10**8, 100))
     assert not placement.pays(small, 1)
     assert placement.pays(large, 1)
     assert not placement.pays(sp.csr_matrix(small), 1)
     monkeypatch.setattr(placement, "pays", lambda X, outputs: True)
-    monkeypatch.setitem(sys.modules, "cupy", None)
     assert LogisticRegression(device="auto").fit(X, TWO).device_ == "cpu"
 
 
@@ -235,9 +248,8 @@ def test_factors_of_matrices_on_the_device(cupy):
         (None, "found no NVIDIA driver: install the driver first, then pip install"),
     ],
 )
-def test_without_cupy(monkeypatch, version, words):
+def test_without_cupy(monkeypatch, no_cupy, version, words):
     """The extra follows the driver."""
-    monkeypatch.setitem(sys.modules, "cupy", None)
     monkeypatch.setattr(device, "driver_version", lambda: version)
     clf = LogisticRegression(device="cuda")
     with pytest.raises(ImportError, match=rf"LogisticRegression\(device='cuda'\) needs CuPy, which .* {words}"):
