@@ -6,10 +6,11 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from array_api_compat import is_cupy_array
 
 from ..kernels.pool import run
 from . import library
-from .batch_data import arrange, frozen, real
+from .batch_data import OnHost, arrange, frozen, here, real
 from .batch_result import CurvesResult, FitStatus
 from .batch_starts import Automatic, box, check_inside, given_start
 from .forms import CurveForm
@@ -38,6 +39,7 @@ def fit_curves(
     progress: bool = False,
     covariance: bool = True,
     jac: Callable | None = None,
+    device: str | None = None,
 ) -> CurvesResult:
     """Fit m curves of one model, independently of one another: the weighted least squares of each.
 
@@ -103,30 +105,55 @@ def fit_curves(
     >>> print(result.summary())
     2 of 2 fits converged.
     """
-    points = arrange(x, y, sigma, weights, lengths)
+    if device == "cpu" or not is_cupy_array(y):
+        x, y, sigma, weights, lengths = map(here, (x, y, sigma, weights, lengths))
+    points, there = arrange(x, y, sigma, weights, lengths), is_cupy_array(y)
     settings = _settings(max_iter, ftol, xtol, gtol)
     form, formula = _model_of(model, jac, points.d)
+    on_device = _on_device(device, there, formula, points)
     target = model if formula is None else formula
     names = formula.parameters if formula is not None else _passes(target, jac, points.d).names
-    lower, upper = box(bounds, names, points.m)
-    starts = Automatic(formula, form, points) if p0 is None else given_start(p0, names, points.m)
-    if p0 is not None:
-        check_inside(starts, lower, upper, names)
-    passes = _passes(target, jac, points.d)
-    arrays = _empty(points.m, len(names), covariance)
-    solve = _solver(passes, settings, points, starts, (lower, upper), not absolute_sigma, second_try, arrays)
-    size = max(1, min(FITS_PER_TASK, POINTS_PER_TASK // points.n))
+    limits = box(bounds, names, points.m)
+    if p0 is None:
+        starts = Automatic(formula, form, OnHost(points) if there else points)
+    else:
+        starts = given_start(here(p0), names, points.m)
+        check_inside(starts, *limits, names)
+    arrays, where = _empty(points.m, len(names), covariance), "cpu"
     with _bar(progress, points.m) as advance:
+        if on_device:
+            from .batch_cuda import Job, fit_on_device
 
-        def task(number: int) -> None:
-            lo, hi = number * size, min((number + 1) * size, points.m)
-            solve(lo, hi)
-            advance(hi - lo)
-
-        run(task, -(-points.m // size))
+            job = Job(target, points, starts, limits, settings, not absolute_sigma, second_try)
+            where = fit_on_device(job, arrays, advance)
+        else:
+            passes = _passes(target, jac, points.d)
+            solve = _solver(passes, settings, points, starts, limits, not absolute_sigma, second_try, arrays)
+            _on_threads(solve, points, advance)
     if not covariance:
         arrays["covariance"] = None
-    return CurvesResult(**arrays, names=names, model=target)
+    return CurvesResult(**arrays, names=names, model=target, device=where)
+
+
+def _on_device(device: str | None, there: bool, formula: Formula | None, points) -> bool:
+    """Return whether the fits run on a device; where nothing is said and nothing is there, without a look at CuPy."""
+    if device is None and not there:
+        return False
+    from .batch_cuda import wanted
+
+    return wanted(device, there, formula is not None, points.m * points.n)
+
+
+def _on_threads(solve: Callable[[int, int], None], points, advance: Callable[[int], None]) -> None:
+    """Fit everything on the threads of the pool."""
+    size = max(1, min(FITS_PER_TASK, POINTS_PER_TASK // points.n))
+
+    def task(number: int) -> None:
+        lo, hi = number * size, min((number + 1) * size, points.m)
+        solve(lo, hi)
+        advance(hi - lo)
+
+    run(task, -(-points.m // size))
 
 
 def _model_of(model, jac, d: int) -> tuple[CurveForm | None, Formula | None]:

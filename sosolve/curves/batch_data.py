@@ -5,24 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from array_api_compat import is_cupy_array
 
 
 def real(name: str, values) -> np.ndarray:
-    """Return an array of real numbers, not copied where it is one.
+    """Return an array of real numbers, of NumPy or CuPy, not copied where it is one.
 
     Raises
     ------
     TypeError
         When it holds something else, or is masked.
     """
-    array = np.asanyarray(values)
+    array = values if is_cupy_array(values) else np.asanyarray(values)
     if array.dtype.kind not in "biuf" or isinstance(array, np.ma.MaskedArray):
         found = "a masked array" if isinstance(array, np.ma.MaskedArray) else f"dtype {array.dtype}"
         raise TypeError(
             f"Received {name} of {found}. Expected real numbers. Convert it to float64; give points to be left out "
             "the weight 0."
         )
-    return np.asarray(array)
+    return array if is_cupy_array(array) else np.asarray(array)
+
+
+def here(values):
+    """Return an array of CuPy as one of NumPy, anything else as it is."""
+    return values.get() if is_cupy_array(values) else values
 
 
 def frozen(array, dtype=np.float64) -> np.ndarray:
@@ -77,22 +83,61 @@ class Table:
                 "one for all fits, one per point, or one per point of each fit."
             )
         self._to_s, self._spread = to_s, spread
-        self._shared_x = frozen(x).ravel() if self.x_is_shared else None
+        self._shared_x = self._flat(x).reshape(-1) if self.x_is_shared else None
         self._shared_s = None
         if spread is None or spread.ndim < 2:
             self._shared_s = frozen(np.broadcast_to(1.0 if spread is None else to_s(spread), (self.n,)))
         self._lengths = None if lengths is None else check_lengths(lengths, self.m, self.n)
         self.weighted = spread is not None
 
+    @staticmethod
+    def _flat(array):
+        return frozen(array)
+
     def chunk(self, lo: int, hi: int):
         """Return (x, y, s, at, count): flat arrays, where in them fits lo .. hi - 1 begin, and their lengths."""
         k = np.arange(hi - lo)
-        y = frozen(self._y[lo:hi]).reshape(-1)
-        x = self._shared_x if self.x_is_shared else frozen(self._x[lo:hi]).reshape(-1)
-        s = self._shared_s if self._shared_s is not None else frozen(self._to_s(self._spread[lo:hi])).reshape(-1)
+        y = self._flat(self._y[lo:hi]).reshape(-1)
+        x = self._shared_x if self.x_is_shared else self._flat(self._x[lo:hi]).reshape(-1)
+        s = self._shared_s if self._shared_s is not None else self._flat(self._to_s(self._spread[lo:hi])).reshape(-1)
         per_fit = (0 if self.x_is_shared else self.n * self.d, self.n, 0 if self._shared_s is not None else self.n)
         count = np.full(hi - lo, self.n) if self._lengths is None else self._lengths[lo:hi]
         return x, y, s, frozen(k[:, None] * np.array(per_fit), np.int64), frozen(count, np.int64)
+
+
+class DeviceTable(Table):
+    """Fits of equal length whose y, own x and own weights are arrays of CuPy, what they share is here; see `Table`."""
+
+    def __init__(self, x, y, spread, to_s, lengths):
+        import cupy
+
+        x = cupy.asarray(x) if x.shape[:2] == y.shape else here(x)
+        if spread is not None:
+            spread = cupy.asarray(spread) if spread.ndim == 2 else here(spread)
+        there = {np.reciprocal: cupy.reciprocal, np.sqrt: cupy.sqrt}[to_s]
+
+        def either(rows):
+            return (there if is_cupy_array(rows) else to_s)(rows.astype(np.float64))
+
+        super().__init__(x, y, spread, either, here(lengths))
+
+    @staticmethod
+    def _flat(array):
+        """Return a C-ordered float64 array where the given one is."""
+        import cupy
+
+        return cupy.ascontiguousarray(array, dtype=cupy.float64) if is_cupy_array(array) else frozen(array)
+
+
+class OnHost:
+    """Points, wherever they are, as arrays of NumPy: for guesses that look at them."""
+
+    def __init__(self, points):
+        self.d, self.x_is_shared, self._points = points.d, points.x_is_shared, points
+
+    def chunk(self, lo: int, hi: int):
+        """Return what the table's own `chunk` does, on the host."""
+        return tuple(here(a) for a in self._points.chunk(lo, hi))
 
 
 class Ragged:
@@ -183,11 +228,13 @@ def arrange(x, y, sigma, weights, lengths) -> Table | Ragged:
     spread = None if spread is None else real(name, spread)
     if spread is not None:
         _check_spread(name, spread)
+    if is_cupy_array(y):
+        return DeviceTable(real("x", x), y, spread, to_s, lengths)
     return Table(real("x", x), y, spread, lambda rows: to_s(np.asarray(rows, dtype=np.float64)), lengths)
 
 
 def _check_spread(name: str, values: np.ndarray) -> None:
-    least = values.min(initial=1)
+    least = float(values.min()) if values.size else 1.0
     if least < 0 or least != least or (name == "sigma" and least == 0):
         expected = "positive numbers" if name == "sigma" else "numbers that are not negative"
         raise ValueError(

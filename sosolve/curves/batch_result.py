@@ -98,6 +98,8 @@ class CurvesResult:
     on_bound : ndarray of shape (m, p), bool
     names : tuple of str
     model : Formula or callable
+    device : str
+        Where the fits ran: "cpu", "cuda:0".
     """
 
     params: np.ndarray
@@ -112,6 +114,7 @@ class CurvesResult:
     on_bound: np.ndarray
     names: tuple[str, ...]
     model: Formula | Callable = field(compare=False)
+    device: str = field(default="cpu", compare=False)
 
     @property
     def converged(self) -> np.ndarray:
@@ -129,7 +132,7 @@ class CurvesResult:
 
     def __getitem__(self, index) -> OneFit | CurvesResult:
         """Return one fit for an integer, some fits for a slice, a mask or a list of integers."""
-        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("names", "model")}
+        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("names", "model", "device")}
         chosen = {name: None if array is None else array[index] for name, array in arrays.items()}
         if chosen["status"].ndim:
             return replace(self, **chosen)

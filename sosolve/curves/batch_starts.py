@@ -148,6 +148,11 @@ class Automatic:
             x, y, *_ = points.chunk(0, 1)
             self._shared = self._of_one(x, y)[None]
 
+    @property
+    def looks_at_data(self) -> bool:
+        """Whether candidates differ from fit to fit; else `chunk` takes None for all arguments."""
+        return self._shared is None
+
     def chunk(self, x, y, at, count):
         """Return (parameters, candidates) of some fits: (k, p) and (k, 0, r), or (1, p) and (1 or k, K, r)."""
         p, r, d = self._formula.size, len(self.nonlinear), self._points.d

@@ -109,7 +109,7 @@ def available() -> bool:
     return True
 
 
-def source(name: str, **constants: str | int) -> str:
+def source(name: str, model: str = "", **constants: str | int) -> str:
     """Return one text for the compiler: the constants, the headers and the kernels.
 
     CuPy keys its cache of compiled kernels by this text; a header that was only named in it could change unseen.
@@ -118,6 +118,8 @@ def source(name: str, **constants: str | int) -> str:
     ----------
     name : str
         A file of `cuda/`, without ".cu".
+    model : str, default ""
+        Generated functions that the file calls.
     **constants
         Whole numbers become `constexpr int`, texts the name of a type.
     """
@@ -137,7 +139,7 @@ def source(name: str, **constants: str | int) -> str:
     def expanded(text: str) -> str:
         return re.sub(r'^#include "([^"]+)"$', included, text, flags=re.MULTILINE)
 
-    return "\n".join([*lines, expanded((SOURCES / f"{name}.cu").read_text(encoding="utf-8"))])
+    return "\n".join([*lines, model, expanded((SOURCES / f"{name}.cu").read_text(encoding="utf-8"))])
 
 
 @functools.lru_cache(maxsize=256)
@@ -148,7 +150,7 @@ def _compiled(text: str):
 
 
 @functools.lru_cache(maxsize=1024)
-def kernel(name: str, function: str, **constants: str | int):
+def kernel(name: str, function: str, model: str = "", **constants: str | int):
     """Return one kernel, compiled for the current device when it is first launched.
 
     Parameters
@@ -157,14 +159,14 @@ def kernel(name: str, function: str, **constants: str | int):
         A file of `cuda/`, without ".cu".
     function : str
         The kernel in it.
-    **constants
+    model, **constants
         As for `source`.
 
     Returns
     -------
     cupy.RawKernel
     """
-    return _compiled(source(name, **constants)).get_function(function)
+    return _compiled(source(name, model, **constants)).get_function(function)
 
 
 def memory() -> tuple[int, int]:

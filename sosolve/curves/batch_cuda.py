@@ -1,0 +1,335 @@
+"""Many fits on an NVIDIA device: the formula's generated source in the kernels of `kernels/cuda/curves.cu`.
+
+The algorithm, its tolerances, statuses and second tries are those of the processor (`batch_fit`, `batch_again`). Short
+fits take a thread each and lie as columns, so that neighbouring threads read neighbouring numbers; fits of `LONG`
+points and more take the 32 lanes of a warp and lie as rows. After every `STEPS` iterations the fits that are left are
+counted (one wait for the device) and launched alone; once half of those whose data are together have ended, the data of
+the others are gathered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..kernels import device
+from ..kernels.streamed import to_device
+from .batch_again import try_again
+from .batch_data import OnHost, Ragged
+from .batch_starts import Automatic
+from .formula import Formula
+
+THREADS = 256  # of a block: THREADS in cuda/common.cuh
+LANES = 32
+#: Points from which on a warp works on one fit.
+LONG = 512
+#: Iterations of a launch.
+STEPS = 8
+#: Most fits that are on the device at once, and where candidates differ from fit to fit; share of the free memory.
+MOST, MOST_CANDIDATES, SHARE = 1 << 22, 1 << 14, 0.6
+#: Points in all from which on device="auto" leaves the processor; an estimate: fits take it seconds from there on, and
+#: compiling takes one.
+AUTO_POINTS = 50_000_000
+#: Rows of `state` besides parameters and sums, and of `marks`: the enums of curves.cu.
+N_STATE, N_MARKS = 6, 9
+LEFT, N_POINTS, BEST_STATUS, ITERATIONS, PASSES = 4, 5, 6, 7, 8
+
+
+class Job(NamedTuple):
+    """What is to be fitted, and how."""
+
+    formula: Formula
+    points: Any  # Table, Ragged or DeviceTable
+    starts: Any  # Automatic, or (fits or 1, p)
+    limits: tuple[np.ndarray, np.ndarray]  # (fits or 1, p) each
+    settings: Any
+    scale_by_rss: bool
+    second_try: bool
+
+
+class Points(NamedTuple):
+    """The points of some fits on the device, as the kernels take them."""
+
+    x: Any
+    y: Any
+    s: Any  # None: all weights are 1
+    count: Any  # (fits,) int32; None: all fits have `rows`
+    rows: np.int64  # points of the longest fit
+    width: np.int64  # fits
+    own_x: np.int32
+    own_s: np.int32
+
+    def taken(self, columns, team: int) -> Points:
+        """Return the points of some fits."""
+        import cupy
+
+        def take(array):
+            return cupy.take(array, columns, axis=1 if team == 1 else 0)
+
+        return self._replace(
+            x=take(self.x) if self.own_x else self.x,
+            y=take(self.y),
+            s=take(self.s) if self.own_s else self.s,
+            count=None if self.count is None else cupy.take(self.count, columns),
+            width=np.int64(columns.shape[0]),
+        )
+
+
+class Part(NamedTuple):
+    """Some fits of those on the device, by number; named as `try_again` expects."""
+
+    at: np.ndarray
+    count: np.ndarray
+
+
+def wanted(name: str | None, there: bool, is_formula: bool, points: int) -> bool:
+    """Return whether the fits run on a device.
+
+    Parameters
+    ----------
+    name : {"auto", "cpu", "cuda"} or None
+        None stays where the data are; "auto" too, or goes to a device where that is likely to pay.
+    there : bool
+        Whether the data are on a device.
+    is_formula : bool
+    points : int
+        Of all fits.
+
+    Raises
+    ------
+    ImportError, RuntimeError
+        When a device is asked for and none can be used.
+    ValueError
+        When the name is unknown, or the model has no source for a device.
+    """
+    if name not in (None, "auto", "cpu", "cuda"):
+        raise ValueError(f"Received device={name!r}. Expected None, 'auto', 'cpu' or 'cuda'. Choose one of them.")
+    if name == "cpu" or (name is None and not there):
+        return False
+    if name == "auto" and not there:
+        return is_formula and points >= AUTO_POINTS and device.available()
+    if not is_formula:
+        raise ValueError(
+            f"Received a Python function with device={name!r} and data "
+            f"{'on a device' if there else 'of NumPy'}. Expected a formula or a library model, whose source can be "
+            "compiled for a device. Write the model as a formula, or use device='cpu'."
+        )
+    device.require(f"fit_curves(device={name!r})")
+    return True
+
+
+def fit_on_device(job: Job, arrays: dict[str, np.ndarray], advance: Callable[[int], None]) -> str:
+    """Fit everything on the current device, fill the arrays of the result, and return the name of the device."""
+    points = job.points
+    team = LANES if points.n >= LONG else 1
+    tries = getattr(job.starts, "tries", 1)
+    kernels = _Kernels(job, team, tries)
+    each = _bytes_of_fit(job, tries)
+    size = int(min(MOST, max(1, SHARE * device.memory()[0] // each)))
+    if isinstance(job.starts, Automatic) and job.starts.looks_at_data:
+        size = min(size, MOST_CANDIDATES)
+    for lo in range(0, points.m, size):
+        hi = min(lo + size, points.m)
+        with device.freed_on_error(f"fit_curves of {hi - lo} fits at once", (hi - lo) * each):
+            _Chunk(job, kernels, lo, hi).fit(arrays)
+        advance(hi - lo)
+    return device.current()
+
+
+def _bytes_of_fit(job: Job, tries: int) -> int:
+    """Return the bytes of memory that a fit takes on the device, transposition and gathering included."""
+    p, points = job.formula.size, job.points
+    numbers = points.n * (1 + points.weighted + (0 if points.x_is_shared else points.d))
+    return 8 * (3 * numbers + p * (p + 3) + 8 * p + p * p + (p + 1) * tries + 32)
+
+
+class _Kernels:
+    """The kernels of one formula, compiled for one layout."""
+
+    def __init__(self, job: Job, team: int, tries: int):
+        lower, upper = job.limits
+        boxed = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
+        self.team, self.tries = team, tries
+        self.p, self.d = job.formula.size, len(job.formula.predictors)
+        self._model = job.formula.source("cuda")
+        self._constants = {"NP": self.p, "ND": self.d, "TEAM": team, "BOX": int(boxed), "TRIES": tries}
+
+    def __call__(self, name: str, fits: int, *arguments) -> None:
+        """Launch a kernel over a number of fits."""
+        blocks = -(-fits * self.team // THREADS)
+        device.kernel("curves", name, self._model, **self._constants)((blocks,), (THREADS,), arguments)
+
+
+class _Chunk:
+    """Fits lo .. hi - 1: their points on the device, and what is done with them."""
+
+    def __init__(self, job: Job, kernels: _Kernels, lo: int, hi: int):
+        self.job, self.kernels, self.lo, self.hi = job, kernels, lo, hi
+        self.points = _loaded(job.points, lo, hi, kernels.team)
+
+    def fit(self, arrays: dict[str, np.ndarray]) -> None:
+        """Fit all of them, some twice, and fill their part of the arrays."""
+        from .batch_chunk import Out
+
+        job, fits = self.job, self.hi - self.lo
+        out = Out(**{name: arrays[name][self.lo : self.hi] for name in Out._fields})
+        lower, upper = (side[self.lo : self.hi] if len(side) > 1 else side for side in job.limits)
+        run = _Run(self.kernels, self.points, (lower, upper))
+        starts, costs = self._starts(run)
+        run.through(job.settings, starts, costs)
+        run.results(job.scale_by_rss, out)
+        if not job.second_try:
+            return
+        everything = Part(np.arange(fits), np.zeros(fits, np.int64))
+        try_again(self._again, job.settings, everything, starts[0].T.get(), lower, upper, out)
+
+    def _again(self, settings, part: Part, begin, lower, upper, out) -> None:
+        """Run some fits from other starts: the function that `try_again` calls."""
+        import cupy
+
+        points = self.points.taken(cupy.asarray(part.at), self.kernels.team)
+        run = _Run(self.kernels, points, (lower, upper))
+        run.through(settings, _spread(begin, len(part.at))[None], None)
+        run.results(self.job.scale_by_rss, out)
+
+    def _starts(self, run: _Run):
+        """Return (starts, costs) of shapes (tries, p, fits) and (tries, fits), or costs None where there is one try."""
+        starts = self.job.starts
+        if not isinstance(starts, Automatic):
+            return _spread(starts[self.lo : self.hi] if len(starts) > 1 else starts, run.fits)[None], None
+        x = y = at = count = None
+        if starts.looks_at_data:
+            x, y, _, at, count = OnHost(self.job.points).chunk(self.lo, self.hi)
+        begin, candidates = starts.chunk(x, y, at, count)
+        if not candidates.shape[1]:
+            return _spread(begin, run.fits)[None], None
+        return run.search(candidates, starts.linear, starts.nonlinear)
+
+
+class _Run:
+    """The state of some fits on the device from their preparation to their results."""
+
+    def __init__(self, kernels: _Kernels, points: Points, limits: tuple[np.ndarray, np.ndarray]):
+        import cupy
+
+        p, self.fits = kernels.p, int(points.width)
+        self.kernels, self.points, self.limits, self.tries = kernels, points, limits, 1
+        self.state = cupy.empty((3 * p + p * (p + 3) // 2 + N_STATE, self.fits))
+        self.marks = cupy.empty((N_MARKS, self.fits), dtype=cupy.int32)
+        own = len(limits[0]) > 1
+        lower, upper = (cupy.asarray(np.ascontiguousarray(side.T)) for side in limits)
+        self.bounds = (lower, upper, np.int64(self.fits if own else 1))
+        kernels("prepare", self.fits, *points, np.int64(self.fits), self.state, self.marks)
+
+    def search(self, candidates: np.ndarray, linear: np.ndarray, nonlinear: np.ndarray):
+        """Return the best candidates as starts, and their costs."""
+        import cupy
+
+        tries, own = self.kernels.tries, len(candidates) > 1
+        starts, costs = cupy.empty((tries, self.kernels.p, self.fits)), cupy.empty((tries, self.fits))
+        values = cupy.asarray(np.ascontiguousarray(candidates.transpose(1, 2, 0)))
+        numbers = [
+            part for a in (linear, nonlinear) for part in (cupy.asarray(a.astype(np.int32)), np.int32(len(a)))
+        ]  # fmt: skip
+        K = np.int32(candidates.shape[1])
+        self.kernels(
+            "search", self.fits, *self.points, np.int64(self.fits), self.state, self.marks, *self.bounds,
+            values, np.int32(own), K, *numbers, starts, costs,
+        )  # fmt: skip
+        return starts, costs
+
+    def through(self, settings, starts, costs) -> None:
+        """Run each fit from each of its starts (tries, p, fits), and keep the best end."""
+        self.tries = starts.shape[0]
+        limit, plain, fits = np.int32(settings.max_iter), np.int32(settings.plain), np.int64(self.fits)
+        for number in range(self.tries):
+            cost = None if costs is None else costs[number]
+            self.kernels(
+                "begin", self.fits, *self.points, fits, self.state, self.marks, *self.bounds, starts[number], cost,
+                limit, plain,
+            )  # fmt: skip
+            self._iterate(settings)
+            self.kernels("keep", self.fits, fits, self.state, self.marks)
+
+    def _iterate(self, settings) -> None:
+        """Iterate until no fit has steps left, on fewer and fewer of them."""
+        import cupy
+
+        tolerances = [np.float64(value) for value in (settings.ftol, settings.xtol, settings.gtol)]
+        ids = columns = None
+        held, active = self.points, self.fits
+        while active:
+            self.kernels(
+                "iterate", active, *held, ids, columns, np.int64(active), np.int64(self.fits), self.state, self.marks,
+                *self.bounds, np.int32(STEPS), np.int32(settings.max_iter), *tolerances, np.int32(settings.plain),
+            )  # fmt: skip
+            left = self.marks[LEFT] != 0
+            if ids is None:
+                ids = columns = cupy.flatnonzero(left)
+            else:
+                still = left[ids]
+                ids, columns = ids[still], columns[still]
+            active = int(ids.shape[0])
+            if 0 < active <= int(held.width) // 2:
+                held, columns = held.taken(columns, self.kernels.team), cupy.arange(active)
+
+    def results(self, scale_by_rss: bool, out) -> None:
+        """Write what the fits leave to the arrays of `out`."""
+        import cupy
+
+        p, wanted = self.kernels.p, len(out.covariance) > 0
+        found = cupy.empty((2 * p + 2 + (p * p if wanted else 0), self.fits))
+        flags = (np.int32(self.tries > 1), np.int32(scale_by_rss), np.int32(wanted))
+        self.kernels(
+            "finish", self.fits, *self.points, np.int64(self.fits), self.state, self.marks, *self.bounds, *flags, found
+        )
+        numbers, marks = found.get(), self.marks.get()
+        out.params[...], out.stderr[...] = numbers[:p].T, numbers[p : 2 * p].T
+        out.rss[...], out.r_squared[...] = numbers[2 * p : 2 * p + 2]
+        if wanted:
+            out.covariance[...] = numbers[2 * p + 2 :].T.reshape(-1, p, p)
+        lower, upper = self.limits
+        out.on_bound[...] = (out.params <= lower) | (out.params >= upper)
+        out.status[...], out.n_points[...] = marks[BEST_STATUS], marks[N_POINTS]
+        out.n_iter[...], out.n_evaluations[...] = marks[ITERATIONS], marks[PASSES]
+
+
+def _spread(rows: np.ndarray, fits: int):
+    """Return rows of shape (fits or 1, p) as an array on the device of shape (p, fits)."""
+    import cupy
+
+    columns = cupy.asarray(np.ascontiguousarray(rows.T))
+    return cupy.ascontiguousarray(cupy.broadcast_to(columns, (rows.shape[1], fits)))
+
+
+def _loaded(points, lo: int, hi: int, team: int) -> Points:
+    """Return the points of fits lo .. hi - 1 on the device."""
+    import cupy
+
+    x, y, s, _, count = points.chunk(lo, hi)
+    fits, n, d = hi - lo, points.n, points.d
+    ragged = isinstance(points, Ragged)
+    there = np.arange(n) < count[:, None] if ragged else None
+
+    def rows(flat, each: int = 1):
+        if ragged:
+            table = np.zeros((fits, n, each))
+            table[there] = flat.reshape(-1, each)
+            flat = table.reshape(-1)
+        block = flat.reshape(fits, n * each)
+        block = block if hasattr(block, "get") else to_device(block)
+        return cupy.ascontiguousarray(block.T) if team == 1 else block
+
+    own_s = points.weighted and s.shape[0] != n if not ragged else points.weighted
+    return Points(
+        x=cupy.asarray(x) if points.x_is_shared else rows(x, d),
+        y=rows(y),
+        s=(rows(s) if own_s else cupy.asarray(s)) if points.weighted else None,
+        count=cupy.asarray(count.astype(np.int32)) if (count != n).any() else None,
+        rows=np.int64(n),
+        width=np.int64(fits),
+        own_x=np.int32(not points.x_is_shared),
+        own_s=np.int32(own_s),
+    )

@@ -1,0 +1,308 @@
+// Many fits of one model: preparation, search for starts, iterations, covariance. A fit belongs to a thread (TEAM 1:
+// arrays with the fit as the fastest index, so that neighbours read neighbouring numbers) or to the 32 lanes of a warp
+// (TEAM 32: the points of a fit are neighbours). Constants: see curve_fit.cuh; TRIES, starts followed to the end.
+//
+// What a fit keeps between launches lies in `state` (double) and `marks` (int), each of shape (rows, fits).
+#include "curve_fit.cuh"
+
+// Rows of state. TOTAL: sum of squares about the mean; the BEST_ ones belong to the best run so far.
+enum Row { PARAMS = 0, SCALE = NP, AT_SUMS = 2 * NP, COST = AT_SUMS + SUMS, MU, NU, UNIT, TOTAL, BEST_COST, BEST_PARAMS };
+// Rows of marks. LEFT: whether the run has iterations left; ITERATIONS and PASSES over all runs.
+enum Mark { STATUS, N_ITER, N_PASSES, BY_QR, LEFT, N_POINTS, BEST_STATUS, ITERATIONS, PASSES };
+
+// The arguments of every kernel that reads points: the arrays, points of each fit (null: all have `rows`), the longest
+// number of points, fits in the arrays, whether x and s have a part for each fit.
+#define POINTS                                                                                                     \
+    const double *x, const double *y, const double *s, const int *count, i64 rows, i64 width, int own_x, int own_s
+
+// Number of this thread's fit in a launch over `fits` of them, -1 beyond.
+__device__ inline i64 number_of(i64 fits) {
+    const i64 t = ((i64)blockIdx.x * THREADS + threadIdx.x) / TEAM;
+    return t < fits ? t : -1;
+}
+
+__device__ inline bool leads() { return threadIdx.x % TEAM == 0; }
+
+__device__ inline Points points_of(POINTS, i64 column) {
+    const i64 step = TEAM == 1 ? width : 1;
+    Points p;
+    p.x = own_x ? x + (TEAM == 1 ? column : column * rows * ND) : x;
+    p.y = y + (TEAM == 1 ? column : column * rows);
+    p.s = s && own_s ? s + (TEAM == 1 ? column : column * rows) : s;
+    p.x_step = own_x ? step : 1;
+    p.y_step = step;
+    p.s_step = own_s ? step : 1;
+    p.rows = count ? count[column] : rows;
+    p.c = 1.0;
+    p.n = 0;
+    return p;
+}
+
+#define POINTS_OF(column) points_of(x, y, s, count, rows, width, own_x, own_s, column)
+
+__device__ inline void take_bounds(Fit& fit, const double* lower, const double* upper, i64 stride, i64 column) {
+    for (int k = 0; k < NP; ++k) {
+        fit.lower[k] = BOX ? lower[k * stride + column] : -infinite();
+        fit.upper[k] = BOX ? upper[k * stride + column] : infinite();
+        fit.held[k] = false;
+    }
+}
+
+__device__ inline void load(Fit& fit, const double* state, const int* marks, i64 fits, i64 at) {
+#pragma unroll UNROLLED
+    for (int k = 0; k < NP; ++k) {
+        fit.params[k] = state[(PARAMS + k) * fits + at];
+        fit.scale[k] = state[(SCALE + k) * fits + at];
+    }
+#pragma unroll
+    for (int k = 0; k < SUMS; ++k) fit.sums[k] = state[(AT_SUMS + k) * fits + at];
+    fit.cost = state[COST * fits + at];
+    fit.mu = state[MU * fits + at];
+    fit.nu = state[NU * fits + at];
+    fit.by_qr = marks[BY_QR * fits + at];
+    fit.status = marks[STATUS * fits + at];
+    fit.n_iter = marks[N_ITER * fits + at];
+    fit.n_passes = marks[N_PASSES * fits + at];
+}
+
+__device__ inline void store(const Fit& fit, int left, double* state, int* marks, i64 fits, i64 at) {
+    if (!leads()) return;
+#pragma unroll UNROLLED
+    for (int k = 0; k < NP; ++k) {
+        state[(PARAMS + k) * fits + at] = fit.params[k];
+        state[(SCALE + k) * fits + at] = fit.scale[k];
+    }
+#pragma unroll
+    for (int k = 0; k < SUMS; ++k) state[(AT_SUMS + k) * fits + at] = fit.sums[k];
+    state[COST * fits + at] = fit.cost;
+    state[MU * fits + at] = fit.mu;
+    state[NU * fits + at] = fit.nu;
+    marks[BY_QR * fits + at] = fit.by_qr;
+    marks[STATUS * fits + at] = fit.status;
+    marks[N_ITER * fits + at] = fit.n_iter;
+    marks[N_PASSES * fits + at] = fit.n_passes;
+    marks[LEFT * fits + at] = left;
+}
+
+// Looks at the data of each fit: numbers that are not finite, the size of s y, the sum of squares about the mean.
+extern "C" __global__ void __launch_bounds__(THREADS) prepare(POINTS, i64 fits, double* state, int* marks) {
+    const i64 at = number_of(fits);
+    if (at < 0) return;
+    const Points p = POINTS_OF(at);
+    double check = 0.0, top = 0.0, weights = 0.0, mean = 0.0, total = 0.0, used = 0.0;
+    for (i64 i = threadIdx.x % TEAM; i < p.rows; i += TEAM) {
+        const double s_i = p.weight(i), y_i = p.y[i * p.y_step], size = fabs(s_i * y_i);
+        if (s_i == 0.0) continue;
+        for (int j = 0; j < ND; ++j) check += p.x[(i * ND + j) * p.x_step] * 0.0;
+        check += size * 0.0;
+        top = fmax(top, size);
+        weights += s_i * s_i;
+        mean += s_i * s_i * y_i;
+        used += 1.0;
+    }
+    check = lanes_sum<TEAM>(check);
+    top = lanes_max<TEAM>(top);
+    weights = lanes_sum<TEAM>(weights);
+    mean = lanes_sum<TEAM>(mean);
+    used = lanes_sum<TEAM>(used);
+    mean = weights > 0.0 ? mean / weights : 0.0;
+    for (i64 i = threadIdx.x % TEAM; i < p.rows; i += TEAM) {
+        const double s_i = p.weight(i);
+        if (s_i == 0.0) continue;
+        const double gap = s_i * (p.y[i * p.y_step] - mean);
+        total += gap * gap;
+    }
+    total = lanes_sum<TEAM>(total);
+    if (!leads()) return;
+    const bool sound = check == 0.0;
+    const int n = sound ? (int)used : 0;
+    state[UNIT * fits + at] = top > 0.0 ? 1.0 / top : 1.0;
+    state[TOTAL * fits + at] = total;
+    state[BEST_COST * fits + at] = missing();
+    for (int k = 0; k < NP; ++k) state[(BEST_PARAMS + k) * fits + at] = missing();
+    marks[N_POINTS * fits + at] = n;
+    marks[STATUS * fits + at] = BAD_START;
+    marks[LEFT * fits + at] = 0;
+    marks[BEST_STATUS * fits + at] = !sound ? BAD_DATA : n < NP ? TOO_FEW_POINTS : BAD_START;
+    marks[ITERATIONS * fits + at] = marks[PASSES * fits + at] = marks[N_ITER * fits + at] = marks[N_PASSES * fits + at] = 0;
+}
+
+// Solves for the linear parameters of a trial point, 0 so far, and returns the F predicted there; inf where that fails.
+// With them at 0, J'J and J'r over their columns are the normal equations; other columns may hold anything.
+__device__ inline double with_linear_part(const Points& points, const int* linear, int q, double* trial) {
+    double sums[SUMS], factor[PAIRS], norms[NP], z[NP];
+    double cost = pass(points, trial, sums);
+#pragma unroll 1
+    for (int a = 0; a < q; ++a) {
+        const double norm = sqrt(sums[entry(linear[a], linear[a])]);
+        norms[a] = norm > 0.0 ? norm : 1.0;
+        for (int b = 0; b <= a; ++b)  // a ridge of 1e-12 keeps the scaled matrix positive definite
+            factor[entry(a, b)] = sums[entry(linear[a], linear[b])] / (norms[a] * norms[b]) + (a == b ? 1e-12 : 0.0);
+        z[a] = -sums[PAIRS + linear[a]] / norms[a];
+    }
+    if (q > 0 && cholesky<1>(factor, q) == 0.0) return infinite();
+    cholesky_solve<1>(factor, q, z);
+    for (int a = 0; a < q; ++a) {
+        trial[linear[a]] = z[a] / norms[a];
+        cost += sums[PAIRS + linear[a]] * trial[linear[a]];
+    }
+    return cost * 0.0 == 0.0 ? cost : infinite();
+}
+
+// Writes the best candidates of each fit to starts (TRIES, NP, fits) and costs (TRIES, fits), the best first; costs are
+// inf where there is none. candidates: (K, r, fits), or (K, r, 1) shared by all.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    search(POINTS, i64 fits, const double* state, int* marks, const double* lower, const double* upper, i64 stride,
+           const double* candidates, int own_candidates, int K, const int* linear, int q, const int* nonlinear, int r,
+           double* starts, double* costs) {
+    const i64 at = number_of(fits);
+    if (at < 0) return;
+    Points p = POINTS_OF(at);
+    p.c = state[UNIT * fits + at];
+    Fit fit;
+    take_bounds(fit, lower, upper, stride, stride > 1 ? at : 0);
+    double best[TRIES][NP], least[TRIES], sums[SUMS];
+    int passes = 0;
+    for (int a = 0; a < TRIES; ++a) {
+        least[a] = infinite();
+        for (int i = 0; i < NP; ++i) best[a][i] = missing();
+    }
+    const int rounds = marks[BEST_STATUS * fits + at] == BAD_START ? K : 0;
+    for (int number = 0; number < rounds; ++number) {
+        for (int i = 0; i < NP; ++i) fit.trial[i] = 0.0;
+        for (int a = 0; a < r; ++a) {
+            const i64 place = (i64)number * r + a;
+            const int i = nonlinear[a];
+            fit.trial[i] = clamped(candidates[own_candidates ? place * fits + at : place], fit.lower[i], fit.upper[i]);
+        }
+        double cost = with_linear_part(p, linear, q, fit.trial);
+        ++passes;
+        if (BOX && cost < infinite()) {
+            for (int i = 0; i < NP; ++i) fit.trial[i] = clamped(fit.trial[i], fit.lower[i], fit.upper[i]);
+            cost = evaluate(p, fit.trial, sums);
+            ++passes;
+        }
+        if (!(cost < least[TRIES - 1])) continue;
+        int to = TRIES - 1;
+        for (; to > 0 && cost < least[to - 1]; --to) {
+            least[to] = least[to - 1];
+            for (int i = 0; i < NP; ++i) best[to][i] = best[to - 1][i];
+        }
+        least[to] = cost;
+        for (int i = 0; i < NP; ++i) best[to][i] = fit.trial[i];
+    }
+    if (!leads()) return;
+    marks[PASSES * fits + at] += passes;
+    for (int a = 0; a < TRIES; ++a) {
+        costs[a * fits + at] = least[a];
+        for (int i = 0; i < NP; ++i) starts[((i64)a * NP + i) * fits + at] = best[a][i];
+    }
+}
+
+// Begins a run of each fit that has usable data and a finite cost (where costs are given): F, J'J, D at its start.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    begin(POINTS, i64 fits, double* state, int* marks, const double* lower, const double* upper, i64 stride,
+          const double* starts, const double* costs, int max_iter, int plain) {
+    const i64 at = number_of(fits);
+    if (at < 0) return;
+    const int before = marks[BEST_STATUS * fits + at];
+    if (before == BAD_DATA || before == TOO_FEW_POINTS || (costs && !(costs[at] < infinite()))) {
+        if (leads()) {
+            marks[STATUS * fits + at] = BAD_START;
+            marks[LEFT * fits + at] = marks[N_ITER * fits + at] = marks[N_PASSES * fits + at] = 0;
+        }
+        return;
+    }
+    Points p = POINTS_OF(at);
+    p.c = state[UNIT * fits + at];
+    Fit fit;
+    take_bounds(fit, lower, upper, stride, stride > 1 ? at : 0);
+    for (int k = 0; k < NP; ++k) {
+        fit.params[k] = starts[k * fits + at];
+        fit.scale[k] = 1.0;
+    }
+    const Settings settings = {max_iter, 0.0, 0.0, 0.0, plain};
+    fit.cost = evaluate(p, fit.params, fit.sums);
+    begin_run(fit, settings, marks[N_POINTS * fits + at]);
+    store(fit, fit.status != BAD_START, state, marks, fits, at);
+}
+
+// Takes the fits `ids` (their data in `columns`, null: all of them where they are) a number of steps further. A run
+// that ends makes its last correction and is marked so.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    iterate(POINTS, const i64* ids, const i64* columns, i64 active, i64 fits, double* state, int* marks,
+            const double* lower, const double* upper, i64 stride, int steps, int max_iter, double ftol, double xtol,
+            double gtol, int plain) {
+    const i64 number = number_of(active);
+    if (number < 0) return;
+    const i64 at = ids ? ids[number] : number;
+    if (!marks[LEFT * fits + at]) return;
+    Points p = POINTS_OF(columns ? columns[number] : at);
+    p.c = state[UNIT * fits + at];
+    p.n = marks[N_POINTS * fits + at];
+    const Settings settings = {max_iter, ftol, xtol, gtol, plain};
+    Fit fit;
+    take_bounds(fit, lower, upper, stride, stride > 1 ? at : 0);
+    load(fit, state, marks, fits, at);
+    if (BOX) hold_outward(fit);
+    for (int step = 0; step < steps && unfinished(fit, settings); ++step) {
+        double sums[SUMS];
+        propose(p, fit);
+        const double cost = evaluate(p, fit.trial, sums);
+        judge(fit, settings, p.n, cost, sums);
+    }
+    const bool left = unfinished(fit, settings);
+    if (!left && fit.status > 0 && fit.status != EXACT) correct(fit);
+    store(fit, left, state, marks, fits, at);
+}
+
+// Keeps the run that has just ended where it is the first or the best of its fit, and adds up the work.
+extern "C" __global__ void __launch_bounds__(THREADS) keep(i64 fits, double* state, int* marks) {
+    const i64 at = number_of(fits);
+    if (at < 0 || !leads()) return;
+    marks[ITERATIONS * fits + at] += marks[N_ITER * fits + at];
+    marks[PASSES * fits + at] += marks[N_PASSES * fits + at];
+    const int status = marks[STATUS * fits + at];
+    const double cost = state[COST * fits + at];
+    if (status == BAD_START ||
+        !(marks[BEST_STATUS * fits + at] == BAD_START || cost < state[BEST_COST * fits + at])) return;
+    marks[BEST_STATUS * fits + at] = status;
+    state[BEST_COST * fits + at] = cost;
+    for (int k = 0; k < NP; ++k) state[(BEST_PARAMS + k) * fits + at] = state[(PARAMS + k) * fits + at];
+}
+
+// Writes what each fit leaves: rows of `out` are the parameters, their standard errors, the sum of squares, R^2 and,
+// where `covariances`, the NP x NP covariance; NaN where there is none. `again`: J'J is not that of the best run.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    finish(POINTS, i64 fits, const double* state, const int* marks, const double* lower, const double* upper,
+           i64 stride, int again, int scale_by_rss, int covariances, double* out) {
+    const i64 at = number_of(fits);
+    if (at < 0) return;
+    const int status = marks[BEST_STATUS * fits + at], n = marks[N_POINTS * fits + at];
+    const double cost = state[BEST_COST * fits + at], unit = state[UNIT * fits + at], total = state[TOTAL * fits + at];
+    const bool ran = status > STALLED - 1, rests = ran && status != MAX_ITER;
+    double C[NP * NP];
+    for (int k = 0; k < NP * NP; ++k) C[k] = missing();
+    Fit fit;
+    if (rests) {
+        Points p = POINTS_OF(at);
+        p.c = unit;
+        take_bounds(fit, lower, upper, stride, stride > 1 ? at : 0);
+        for (int k = 0; k < NP; ++k) fit.params[k] = state[(BEST_PARAMS + k) * fits + at];
+        for (int k = 0; k < SUMS; ++k) fit.sums[k] = state[(AT_SUMS + k) * fits + at];
+        if (again) evaluate(p, fit.params, fit.sums);
+        covariance_of(p, fit, C);
+    }
+    if (!leads()) return;
+    const double rss = cost / (unit * unit);
+    double factor = unit * unit;  // J'J and F hold c^2
+    if (scale_by_rss) factor = n > NP ? cost / (n - NP) : missing();
+    for (int k = 0; k < NP; ++k) {
+        out[k * fits + at] = ran ? state[(BEST_PARAMS + k) * fits + at] : missing();
+        out[(NP + k) * fits + at] = sqrt(C[k * NP + k] * factor);
+    }
+    out[2 * NP * fits + at] = ran ? rss : missing();
+    out[(2 * NP + 1) * fits + at] = ran && total > 0.0 ? 1.0 - rss / total : missing();
+    if (covariances)
+        for (int k = 0; k < NP * NP; ++k) out[(2 * NP + 2 + k) * fits + at] = C[k] * factor;
+}
