@@ -6,6 +6,8 @@ import warnings
 from numbers import Integral, Real
 
 import numpy as np
+from array_api_compat import is_array_api_obj, is_numpy_array
+from sklearn import get_config
 from sklearn.base import BaseEstimator
 
 #: Solvers that minimise smooth objectives alone, and the name that also stands for a dual problem.
@@ -156,6 +158,50 @@ def legacy_attributes(estimator: BaseEstimator) -> bool:
         )
         return True
     return bool(estimator.use_legacy_attributes)
+
+
+def check_search(estimator: BaseEstimator, X: object, y: object, l1_ratios: list[float]) -> None:
+    """Check that a search can do what it is asked for with these arrays.
+
+    Parameters
+    ----------
+    estimator : LogisticRegressionCV
+    X, y : array-like
+        As the user gave them.
+    l1_ratios : list of float
+        See `mixtures`.
+
+    Raises
+    ------
+    ValueError
+        If cv="alo" comes with an L1 part, or an array of another library with scikit-learn's dispatch.
+    """
+    if isinstance(estimator.cv, str) and max(l1_ratios) > 0.0:
+        raise ValueError(
+            f"received cv='alo' with l1_ratios={estimator.l1_ratios!r}; the approximation needs a smooth penalty: set "
+            "l1_ratios=(0,), or use folds, cv=5"
+        )
+    if get_config()["array_api_dispatch"] and any(is_array_api_obj(a) and not is_numpy_array(a) for a in (X, y)):
+        raise ValueError(
+            f"received X as {type(X).__module__}.{type(X).__name__} and y as {type(y).__module__}."
+            f"{type(y).__name__} with array_api_dispatch on; LogisticRegressionCV is for NumPy arrays and SciPy's "
+            "sparse matrices: convert them, or fit LogisticRegression for each C"
+        )
+
+
+def check_weighted_classes(class_weight: object, classes: np.ndarray) -> None:
+    """Check that a dict of class weights names none but these classes, as scikit-learn's search does.
+
+    Raises
+    ------
+    ValueError
+        If it names another.
+    """
+    if isinstance(class_weight, dict) and not set(class_weight) <= set(classes):
+        raise ValueError(
+            f"The given class_weight dict must have the class labels as keys; received the keys {list(class_weight)} "
+            f"for the classes {list(classes)[:10]}: correct them"
+        )
 
 
 def _replacement(penalty: str | None) -> str:

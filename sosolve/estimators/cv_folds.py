@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import check_cv
 
 from ..history import Status
 from ..kernels.pool import thread_limit
@@ -29,6 +30,28 @@ class Fold(NamedTuple):
     scores: np.ndarray
     n_iter: np.ndarray
     bad: list[Status]
+
+
+def folds_of(cv, X, y, split) -> list:
+    """Return the pairs of training rows and test rows.
+
+    Parameters
+    ----------
+    cv : int, splitter, iterable or None
+        As in scikit-learn.
+    X, y : array
+    split : mapping
+        What the splitter is given besides.
+
+    Raises
+    ------
+    ValueError
+        If there are none.
+    """
+    folds = list(check_cv(cv, y, classifier=True).split(X, y, **split))
+    if not folds:
+        raise ValueError(f"received cv={cv!r} without a fold; expected at least one: pass for instance cv=5")
+    return folds
 
 
 def fit_fold(template, problem: Problem, rows, Cs, l1_ratios, scorer, params, threads: int) -> Fold:
@@ -82,7 +105,7 @@ def fit_fold(template, problem: Problem, rows, Cs, l1_ratios, scorer, params, th
 class _LeftOutPredictions(LogisticRegression):
     """A classifier that answers for its own rows as if each had been left out; made by `fit_left_out`."""
 
-    def _scores(self, X, method: str) -> np.ndarray:
+    def _scores(self, X, method: str, offset=None) -> np.ndarray:
         return self.z_
 
 

@@ -8,11 +8,8 @@ from numbers import Integral
 from typing import ClassVar
 
 import numpy as np
-from array_api_compat import is_array_api_obj, is_numpy_array
 from joblib import Parallel, delayed, effective_n_jobs
-from sklearn import get_config
 from sklearn.metrics import get_scorer, get_scorer_names
-from sklearn.model_selection import check_cv
 from sklearn.utils.metadata_routing import UNUSED, MetadataRouter, MethodMapping, process_routing
 from threadpoolctl import threadpool_limits
 
@@ -27,10 +24,17 @@ from .._compat import (
     routing_enabled,
 )
 from ..kernels.pool import thread_limit
-from .arguments import legacy_attributes, mixtures, scoring_of, strengths
+from .arguments import (
+    check_search,
+    check_weighted_classes,
+    legacy_attributes,
+    mixtures,
+    scoring_of,
+    strengths,
+)
 from .base import LoopWatcher, warn_unless_converged
 from .common import restored_on_error
-from .cv_folds import Fold, fit_fold, fit_left_out, warn_of_folds, warn_of_left_out
+from .cv_folds import Fold, fit_fold, fit_left_out, folds_of, warn_of_folds, warn_of_left_out
 from .cv_layout import new_layout, old_layout
 from .cv_scores import best_of_all, best_of_each, resolve_scorer
 from .logistic import LogisticRegression
@@ -232,24 +236,10 @@ class LogisticRegressionCV(LogisticRegression):
         raise_for_params(params, self, "fit")
         l1_ratios, scoring, legacy = mixtures(self), scoring_of(self), legacy_attributes(self)
         Cs = strengths(self.Cs)
-        if self._leaves_one_out and max(l1_ratios) > 0.0:
-            raise ValueError(
-                f"received cv='alo' with l1_ratios={self.l1_ratios!r}; the approximation needs a smooth penalty: set "
-                "l1_ratios=(0,), or use folds, cv=5"
-            )
-        if get_config()["array_api_dispatch"] and any(is_array_api_obj(a) and not is_numpy_array(a) for a in (X, y)):
-            raise ValueError(
-                f"received X as {type(X).__module__}.{type(X).__name__} and y as {type(y).__module__}."
-                f"{type(y).__name__} with array_api_dispatch on; LogisticRegressionCV is for NumPy arrays and SciPy's "
-                "sparse matrices: convert them, or fit LogisticRegression for each C"
-            )
+        check_search(self, X, y, l1_ratios)
         with restored_on_error(self):
             problem = Problem(self, X, y, sample_weight, Cs.max(), max(l1_ratios), careful=True)
-            if isinstance(self.class_weight, dict) and not set(self.class_weight) <= set(problem.classes):
-                raise ValueError(
-                    f"The given class_weight dict must have the class labels as keys; received the keys "
-                    f"{list(self.class_weight)} for the classes {list(problem.classes)[:10]}: correct them"
-                )
+            check_weighted_classes(self.class_weight, problem.classes)
             y = problem.classes[problem.codes]
             split, score = self._metadata(sample_weight, scoring, params)
             scorer = resolve_scorer(scoring, problem.classes)
@@ -257,7 +247,7 @@ class LogisticRegressionCV(LogisticRegression):
                 context = self._begin_callbacks(problem, y, 1)
                 found = self._leave_one_out(problem, context, Cs, scorer, score)
             else:
-                folds = list(check_cv(self.cv, y, classifier=True).split(problem.X, y, **split))
+                folds = folds_of(self.cv, problem.X, y, split)
                 context = self._begin_callbacks(problem, y, len(folds))
                 found = self._search(problem, context, folds, Cs, l1_ratios, scorer, score)
             warn_of_folds(self, found)

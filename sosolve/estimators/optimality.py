@@ -62,7 +62,9 @@ class Optimality:
 
     @property
     def relative_bound(self) -> float:
-        """`bound` divided by the value; 0 where both are 0."""
+        """`bound` divided by the value; 0 where both are 0, NaN where the value is."""
+        if math.isnan(self.value):
+            return math.nan
         return self.bound / self.value if self.value > 0.0 else float(self.bound > 0.0)
 
     @property

@@ -35,7 +35,7 @@ class Box:
         Raises
         ------
         ValueError
-            If a bound has the wrong length, is NaN, or a lower one exceeds the upper one.
+            If a bound has the wrong length, is NaN, leaves no finite number, or a lower one exceeds the upper one.
         """
         if lower is None and upper is None:
             return None
@@ -49,6 +49,13 @@ class Box:
             raise ValueError(
                 f"received lower={low[j]:g} and upper={high[j]:g} for parameter {j}; expected lower <= upper: "
                 "exchange them, or fix the parameter by equal bounds"
+            )
+        bad = np.flatnonzero((low == np.inf) | (high == -np.inf))
+        if bad.size:
+            j = int(bad[0])
+            raise ValueError(
+                f"received lower={low[j]:g} and upper={high[j]:g} for parameter {j}; expected room for a finite "
+                "number: use lower=-inf and upper=inf where there is no bound"
             )
         return cls(low, high) if np.isfinite(low).any() or np.isfinite(high).any() else None
 

@@ -5,7 +5,8 @@ import pytest
 import scipy.sparse as sp
 from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import LeaveOneOut
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.preprocessing import scale
 
 from sosolve import LogisticRegression, LogisticRegressionCV
@@ -94,6 +95,26 @@ def test_layout(legacy, refit):
         np.testing.assert_allclose(found.coefs_paths_[0, 0, 2, :, :-1], single.coef_, atol=1e-3)
     assert found.predict(X).shape == y.shape
     assert found.n_exact_.shape == found.loo_error_.shape == (5,)
+
+
+@pytest.mark.parametrize(
+    ("scoring", "method", "name"),
+    [
+        ("roc_auc", "decision_function", "breast cancer"),
+        ("neg_brier_score", "predict_proba", "breast cancer"),
+        ("f1_macro", "predict", "iris"),
+    ],
+)
+def test_every_kind_of_scorer(scoring, method, name):
+    """A scorer sees scores, probabilities or labels of each row by the fit without it."""
+    X, y = SETS[name]
+    settings = dict(Cs=[0.1], l1_ratios=(0,), scoring=scoring, use_legacy_attributes=False)
+    found = LogisticRegressionCV(**settings, cv="alo").fit(X, y)
+    left = cross_val_predict(LogisticRegression(C=0.1), X, y, cv=LeaveOneOut(), method=method)
+    left = left[:, 1] if left.ndim == 2 else left
+    metric = get_scorer(scoring)
+    expected = metric._sign * metric._score_func(y, left, **metric._kwargs)
+    assert found.scores_[0, 0, 0] == pytest.approx(expected, rel=1e-2)
 
 
 def test_weights_reach_fit_and_score():

@@ -421,5 +421,7 @@ def test_elastic_net_agrees_with_scikit_learn(name, refit):
     np.testing.assert_allclose(ours.coefs_paths_, theirs.coefs_paths_, atol=5e-4)
     np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=5e-4)
     assert (ours.coefs_paths_[:, 2] == 0.0).any()
+    with pytest.raises(ValueError, match=r"received cv=.* without a fold; expected at least one"):
+        LogisticRegressionCV(**{**settings, "cv": []}).fit(X, y[::2])
     with pytest.raises(ValueError, match=r"received cv='alo' with l1_ratios=.* the approximation needs a smooth"):
         LogisticRegressionCV(**{**settings, "cv": "alo"}).fit(X, y[::2])

@@ -12,6 +12,7 @@ from tables import Data, labels, long_double_value
 
 from sosolve import LogisticRegression, NewtonCG, NewtonCholesky, SoftmaxRegression, Status
 from sosolve.estimators import certificate
+from sosolve.estimators.optimality import Optimality
 
 SOLVERS = ("auto", "newton-cholesky", "newton-cg", "trust-region", "lbfgs", "bfgs")
 
@@ -185,6 +186,13 @@ def test_classes_without_weight():
         single = LogisticRegression().fit(X, y, sample_weight=(y == 2).astype(float)).optimality_
     assert single.bound <= single.value * (1 + 1e-12)
     assert single.status is Status.SEPARATED
+
+
+def test_a_value_that_is_no_number_has_no_relative_bound():
+    """NaN is not called 0."""
+    lost = Optimality(np.nan, np.nan, np.nan, np.nan, Status.NONFINITE, "value")
+    assert np.isnan(lost.relative_bound)
+    assert "NONFINITE" in str(lost)
 
 
 def test_it_survives_pickling_and_shows_in_html():
