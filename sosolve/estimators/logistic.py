@@ -98,6 +98,9 @@ class LogisticRegression(LinearClassifier):
         (from fit) If a parameter has a wrong type or value.
     ValueError
         (from fit) If data or weights are not finite, shapes do not match, or y has one class.
+    ImportError, RuntimeError, MemoryError
+        (from fit) With device="cuda": if CuPy, a driver or a device is missing, or the data have no room there; the
+        message says what was found and what to install or free.
 
     Warns
     -----

@@ -57,18 +57,18 @@ def _same(a):
 
 
 def on_host(X: Any, wanted: str | None, caller: str) -> Any:
-    """Return X, taken off its device where the processor is wanted or the array library is not CuPy's dispatch.
+    """Return X, y or weights as they are, or taken off their device where the processor is wanted.
 
     Raises
     ------
     TypeError
-        If an array of CuPy arrives while scikit-learn's array-API dispatch is off and the device is not named.
+        If an array of CuPy arrives while scikit-learn's array-API dispatch is off.
     """
     if wanted == "cpu" and not isinstance(X, np.ndarray) and not scipy.sparse.issparse(X) and _on_cuda(X):
-        return to_host(X)
+        return to_host(X.cpu() if is_torch_array(X) else X)
     if is_cupy_array(X) and not get_config()["array_api_dispatch"]:
         raise TypeError(
-            f"{caller} received X as an array of CuPy while scikit-learn's array_api_dispatch is off; expected it on: "
+            f"{caller} received an array of CuPy while scikit-learn's array_api_dispatch is off; expected it on: "
             "call sklearn.set_config(array_api_dispatch=True) (and set SCIPY_ARRAY_API=1 before SciPy is imported), or "
             "pass device='cpu' to take X to the host"
         )

@@ -65,7 +65,7 @@ class SoftmaxRegression(LinearClassifier):
 
     Raises
     ------
-    InvalidParameterError, ValueError
+    InvalidParameterError, ValueError, ImportError, RuntimeError, MemoryError
         (from fit) As in :class:`LogisticRegression`; ValueError also if `reference_class` is not among the labels.
 
     References
