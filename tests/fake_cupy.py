@@ -319,6 +319,9 @@ class RawModule:
             counts[name] += 1
             counts["launches"] += 1
             host = Kernel(self.code, name, settings["order"])
+            if any(a is None for a in args):
+                raise TypeError("CuPy 13 passes None as the address 0xffffffff")
+            args = tuple(None if isinstance(a, np.uintp) and a == 0 else a for a in args)
             plain = tuple(a._a if isinstance(a, ndarray) else a for a in args)
             if any(isinstance(a, np.ndarray) and not isinstance(b, ndarray) for a, b in zip(plain, args, strict=True)):
                 raise TypeError("You are trying to pass a numpy.ndarray as a kernel parameter.")
@@ -534,6 +537,26 @@ def installed(**changes):
         sys.modules.update(before)
         device.kernel.cache_clear()
         device._compiled.cache_clear()
+
+
+@contextlib.contextmanager
+def missing():
+    """Make CuPy a package that is not installed, whether it is or not; None in its place breaks other packages."""
+
+    class Finder:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name == "cupy":
+                raise ModuleNotFoundError("No module named 'cupy'", name="cupy")
+
+    before = sys.modules.pop("cupy", None)
+    sys.meta_path.insert(0, Finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(Finder)
+        if before is not None:
+            sys.modules["cupy"] = before
 
 
 def _taken(*stems):

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 import sklearn
 from kernel_calls import CALLS, STORAGES, same, vectors
 
-from sosolve import LogisticRegression
+from sosolve import LogisticRegression, fit_curves
 from sosolve.kernels import device, kernels_for, reference
 
 
@@ -130,3 +130,26 @@ def test_arrays_of_pytorch_are_shared():
         assert there.coef_.is_cuda
         np.testing.assert_allclose(there.coef_.cpu().numpy(), here.coef_, rtol=1e-5, atol=1e-8)
         assert there.predict(torch.asarray(X, device="cuda")).is_cuda
+
+
+@pytest.mark.parametrize("n", [50, 2000])
+def test_batches_of_curves_agree(n):
+    """A thread and a warp for a fit, from host memory and on the device; NaN and hopeless rows among them."""
+    pytest.importorskip("sympy", reason="SymPy is not installed")
+    import cupy
+
+    rng = np.random.default_rng(0)
+    x = np.linspace(-4.0, 4.0, n)
+    a, mu, sigma, c = rng.uniform([1.0, -1.0, 0.4, -1.0], [5.0, 1.0, 1.0, 1.0], (500, 4)).T[:, :, None]
+    y = a * np.exp(-((x - mu) ** 2) / (2 * sigma**2)) + c + 0.05 * rng.standard_normal((500, n))
+    y[3, 4] = np.nan
+    for options in ({}, {"p0": [3.0, 0.0, 0.7, 0.0], "bounds": {"offset": (-0.5, 0.5)}, "sigma": 2.0 + np.sin(x)}):
+        here = fit_curves("gaussian_offset", x, y, **options)
+        for data in (y, cupy.asarray(y)):
+            there = fit_curves("gaussian_offset", x, data, device="cuda", **options)
+            assert there.device.startswith("cuda:")
+            np.testing.assert_array_equal(there.converged, here.converged)
+            np.testing.assert_array_equal(there.on_bound, here.on_bound)
+            np.testing.assert_allclose(there.params, here.params, rtol=1e-8, atol=1e-9)
+            np.testing.assert_allclose(there.stderr, here.stderr, rtol=1e-6)
+            np.testing.assert_allclose(there.rss, here.rss, rtol=1e-9)

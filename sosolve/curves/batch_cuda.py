@@ -9,6 +9,7 @@ the others are gathered.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -121,7 +122,19 @@ def wanted(name: str | None, there: bool, is_formula: bool, points: int) -> bool
 
 
 def fit_on_device(job: Job, arrays: dict[str, np.ndarray], advance: Callable[[int], None]) -> str:
-    """Fit everything on the current device, fill the arrays of the result, and return the name of the device."""
+    """Fit everything where the points are, or on the current device; fill the arrays of the result.
+
+    Returns
+    -------
+    str
+        The name of the device.
+    """
+    with getattr(job.points, "place", contextlib.nullcontext()):
+        _fit_in_batches(job, arrays, advance)
+        return device.current()
+
+
+def _fit_in_batches(job: Job, arrays: dict[str, np.ndarray], advance: Callable[[int], None]) -> None:
     points = job.points
     team = LANES if points.n >= LONG else 1
     tries = getattr(job.starts, "tries", 1)
@@ -135,7 +148,6 @@ def fit_on_device(job: Job, arrays: dict[str, np.ndarray], advance: Callable[[in
         with device.freed_on_error(f"fit_curves of {hi - lo} fits at once", (hi - lo) * each):
             _Chunk(job, kernels, lo, hi).fit(arrays)
         advance(hi - lo)
-    return device.current()
 
 
 def _bytes_of_fit(job: Job, tries: int) -> int:

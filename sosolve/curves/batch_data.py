@@ -111,6 +111,7 @@ class DeviceTable(Table):
     def __init__(self, x, y, spread, to_s, lengths):
         import cupy
 
+        self.place = y.device
         x = cupy.asarray(x) if x.shape[:2] == y.shape else here(x)
         if spread is not None:
             spread = cupy.asarray(spread) if spread.ndim == 2 else here(spread)

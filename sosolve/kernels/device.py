@@ -11,10 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
+
 #: Folder of the CUDA sources.
 SOURCES = Path(__file__).parent / "cuda"
 #: Options of the compiler: the standard alone, so that the numbers stay those of IEEE arithmetic.
 OPTIONS = ("--std=c++17",)
+
+#: What a kernel takes for a null pointer: CuPy 13 turns None into another address (cupy/cupy, issue 9046).
+NULL = np.uintp(0)
 
 _owner: int | None = None  # the process that used the device first
 
@@ -164,9 +169,15 @@ def kernel(name: str, function: str, model: str = "", **constants: str | int):
 
     Returns
     -------
-    cupy.RawKernel
+    callable
+        (grid, block, arguments, shared_mem=0), where an argument None is a null pointer.
     """
-    return _compiled(source(name, model, **constants)).get_function(function)
+    raw = _compiled(source(name, model, **constants)).get_function(function)
+
+    def launch(grid, block, arguments, *, shared_mem: int = 0) -> None:
+        raw(grid, block, tuple(NULL if a is None else a for a in arguments), shared_mem=shared_mem)
+
+    return launch
 
 
 def memory() -> tuple[int, int]:

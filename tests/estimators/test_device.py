@@ -3,7 +3,6 @@
 import gc
 import os
 import pickle
-import sys
 
 import fake_cupy
 import host_cuda
@@ -33,17 +32,10 @@ def cupy():
 
 
 @pytest.fixture
-def no_cupy(monkeypatch):
+def no_cupy():
     """Make CuPy a package that is not installed, whether it is or not."""
-
-    class Finder:
-        @staticmethod
-        def find_spec(name, path=None, target=None):
-            if name == "cupy":
-                raise ModuleNotFoundError("No module named 'cupy'", name="cupy")
-
-    monkeypatch.delitem(sys.modules, "cupy", raising=False)
-    monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
+    with fake_cupy.missing():
+        yield
 
 
 def close(there, here):
