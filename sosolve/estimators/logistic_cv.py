@@ -121,7 +121,7 @@ class LogisticRegressionCV(LogisticRegression):
     n_features_in_ : int
     feature_names_in_ : ndarray of str
         Where X has column names.
-    solver_, history_, result_
+    solver_, device_, history_, result_, optimality_
         Of the last fit, where refit is True, as in :class:`LogisticRegression`.
 
     Raises

@@ -106,9 +106,6 @@ class L2Ray:
 class Separable:
     """sum_j strength_j |theta_j| with lower_j <= theta_j <= upper_j: the part of an objective that is not smooth.
 
-    Its proximal map shrinks towards zero and clips, one parameter at a time; for a convex function of one variable
-    that order is exact.
-
     Parameters
     ----------
     strengths : Array of shape (p,)
@@ -144,12 +141,6 @@ class Separable:
         """Return the nearest parameters within the bounds."""
         xp = array_namespace(theta)
         return xp.minimum(xp.maximum(theta, self.lower), self.upper)
-
-    def prox(self, theta: Any, step: Any | float) -> Any:
-        """Return argmin_x of |x - theta|^2 / 2 + step value(x) within the bounds, shape (p,)."""
-        xp = array_namespace(theta)
-        shrunk = xp.abs(theta) - step * self.strengths
-        return self.project(xp.sign(theta) * xp.where(shrunk > 0.0, shrunk, xp.zeros_like(theta)))
 
     def subgradient(self, theta: Any, grad: Any) -> Any:
         """Return the element of least size of grad + the subdifferential at theta, shape (p,): 0 at a minimiser."""
