@@ -4,7 +4,8 @@ The algorithm, its tolerances, statuses and second tries are those of the proces
 fits take a thread each and lie as columns, so that neighbouring threads read neighbouring numbers; fits of `LONG`
 points and more take the 32 lanes of a warp and lie as rows. After every `STEPS` iterations the fits that are left are
 counted (one wait for the device) and launched alone; once half of those whose data are together have ended, the data of
-the others are gathered.
+the others are gathered. Fits of `HUGE` points and more are iterated one after the other, the whole device adding up
+the points of one.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ THREADS = 256  # of a block: THREADS in cuda/common.cuh
 LANES = 32
 #: Points from which on a warp works on one fit.
 LONG = 512
+#: Points from which on the whole device works on one fit, where there are no more fits than `FEW`; blocks that share
+#: them at most, and points of a block at least.
+HUGE, FEW, BLOCKS, BLOCK_POINTS = 1 << 17, 256, 1024, 4096
 #: Iterations of a launch.
 STEPS = 8
 #: Most fits that are on the device at once, and where candidates differ from fit to fit; share of the free memory.
@@ -170,8 +174,11 @@ class _Kernels:
 
     def __call__(self, name: str, fits: int, *arguments) -> None:
         """Launch a kernel over a number of fits."""
-        blocks = -(-fits * self.team // THREADS)
-        device.kernel("curves", name, self._model, **self._constants)((blocks,), (THREADS,), arguments)
+        self.launch(name, -(-fits * self.team // THREADS), THREADS, *arguments)
+
+    def launch(self, name: str, blocks: int, threads: int, *arguments) -> None:
+        """Launch a kernel on some blocks of threads."""
+        device.kernel("curves", name, self._model, **self._constants)((blocks,), (threads,), arguments)
 
 
 class _Chunk:
@@ -255,14 +262,17 @@ class _Run:
     def through(self, settings, starts, costs) -> None:
         """Run each fit from each of its starts (tries, p, fits), and keep the best end."""
         self.tries = starts.shape[0]
-        limit, plain, fits = np.int32(settings.max_iter), np.int32(settings.plain), np.int64(self.fits)
+        fits = np.int64(self.fits)
         for number in range(self.tries):
             cost = None if costs is None else costs[number]
             self.kernels(
                 "begin", self.fits, *self.points, fits, self.state, self.marks, *self.bounds, starts[number], cost,
-                limit, plain,
+                np.float64(settings.gtol), np.int32(settings.plain),
             )  # fmt: skip
-            self._iterate(settings)
+            if self.points.rows >= HUGE and self.fits <= FEW:
+                self._iterate_each(settings)
+            else:
+                self._iterate(settings)
             self.kernels("keep", self.fits, fits, self.state, self.marks)
 
     def _iterate(self, settings) -> None:
@@ -286,6 +296,28 @@ class _Run:
             active = int(ids.shape[0])
             if 0 < active <= int(held.width) // 2:
                 held, columns = held.taken(columns, self.kernels.team), cupy.arange(active)
+
+    def _iterate_each(self, settings) -> None:
+        """Iterate one fit after the other, its points shared by the whole device; waits once an iteration."""
+        import cupy
+
+        p, fits = self.kernels.p, np.int64(self.fits)
+        rows = p * (p + 3) // 2 + 1
+        blocks = int(min(BLOCKS, max(1, self.points.rows // BLOCK_POINTS)))
+        partial, total, work = cupy.empty((rows, blocks)), cupy.empty(rows), cupy.empty(3 * p + 1)
+        tolerances = [np.float64(value) for value in (settings.ftol, settings.xtol, settings.gtol)]
+        limits = (np.int32(settings.max_iter), *tolerances, np.int32(settings.plain))
+        launch, add = self.kernels.launch, device.kernel("sample", "add_partials", L=LANES)
+        for at in map(np.int64, cupy.flatnonzero(self.marks[LEFT]).tolist()):
+            while True:
+                launch("propose_one", 1, LANES, *self.points, fits, self.state, self.marks, *self.bounds, at, work)
+                launch("sums_of_one", blocks, THREADS, *self.points, fits, self.state, at, work, partial)
+                add((rows,), (THREADS,), (partial, np.int64(blocks), total))
+                launch(
+                    "judge_one", 1, LANES, fits, self.state, self.marks, *self.bounds, at, work, total, *limits
+                )  # fmt: skip
+                if not int(self.marks[LEFT, at]):
+                    break
 
     def results(self, scale_by_rss: bool, out) -> None:
         """Write what the fits leave to the arrays of `out`."""

@@ -280,6 +280,31 @@ def test_batches_by_memory_and_arrays_of_the_device():
         on_fake_device("gaussian_offset", X, y, p0=p0, memory=3000)
 
 
+@on_host
+def test_long_fits_one_by_one_on_the_whole_device(monkeypatch):
+    """The grid adds up the points of one fit: bounds, weights, QR, a bad row; as on the processor."""
+    monkeypatch.setattr(batch_cuda, "LONG", 1)
+    monkeypatch.setattr(batch_cuda, "HUGE", 1000)
+    monkeypatch.setattr(batch_cuda, "BLOCK_POINTS", 300)
+    x = np.linspace(-4.0, 4.0, 1101)
+    y = peaks(3, x)
+    y[2, 700] = np.nan
+    options = {"p0": [3.0, 0.0, 0.7, 0.0], "weights": np.where(np.arange(1101) % 7 == 0, 0.0, 1.5 + np.sin(x))}
+    for bounds in (None, {"offset": (-0.4, 0.4), "sigma": (0.0, 0.7)}):
+        expected = fit_curves("gaussian_offset", x, y, bounds=bounds, **options)
+        found, counts = on_fake_device("gaussian_offset", x, y, bounds=bounds, **options)
+        assert_same(found, expected)
+        assert counts["sums_of_one"] == found.n_iter.sum()
+        assert "iterate" not in counts
+    assert expected.on_bound.any()
+    line = 2.0 * x + 1.0 + 0.1 * np.random.default_rng(0).standard_normal((1, 1101))
+    found, _ = on_fake_device("a*x + b*x + c", x, line, p0=[1.0, 0.5, 0.0])
+    np.testing.assert_array_equal(found.undetermined, [[True, True, False]])
+    again, _ = on_fake_device("a*x + b*x + c", x, line, p0=found.params, gtol=1e-6)
+    assert again.n_iter[0] == 0  # at rest where it begins
+    assert again.status[0] == FitStatus.GTOL
+
+
 def test_where_fits_run(monkeypatch):
     """Names of devices, models without source, no CuPy; "auto" stays here for few points."""
     y = peaks(3)

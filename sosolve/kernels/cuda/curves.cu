@@ -1,6 +1,6 @@
 // Many fits of one model: preparation, search for starts, iterations, covariance. A fit belongs to a thread (TEAM 1:
 // arrays with the fit as the fastest index, so that neighbours read neighbouring numbers) or to the 32 lanes of a warp
-// (TEAM 32: the points of a fit are neighbours). Constants: see curve_fit.cuh; TRIES, starts followed to the end.
+// (TEAM 32: the points of a fit are neighbours); iterations of very long ones to the grid. Constants: see curve_fit.cuh; TRIES, starts followed to the end.
 //
 // What a fit keeps between launches lies in `state` (double) and `marks` (int), each of shape (rows, fits).
 #include "curve_fit.cuh"
@@ -202,7 +202,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // Begins a run of each fit that has usable data and a finite cost (where costs are given): F, J'J, D at its start.
 extern "C" __global__ void __launch_bounds__(THREADS)
     begin(POINTS, i64 fits, double* state, int* marks, const double* lower, const double* upper, i64 stride,
-          const double* starts, const double* costs, int max_iter, int plain) {
+          const double* starts, const double* costs, double gtol, int plain) {
     const i64 at = number_of(fits);
     if (at < 0) return;
     const int before = marks[BEST_STATUS * fits + at];
@@ -221,7 +221,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         fit.params[k] = starts[k * fits + at];
         fit.scale[k] = 1.0;
     }
-    const Settings settings = {max_iter, 0.0, 0.0, 0.0, plain};
+    const Settings settings = {0, 0.0, 0.0, gtol, plain};
     fit.cost = evaluate(p, fit.params, fit.sums);
     begin_run(fit, settings, marks[N_POINTS * fits + at]);
     store(fit, fit.status != BAD_START, state, marks, fits, at);
@@ -251,6 +251,65 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         const double cost = evaluate(p, fit.trial, sums);
         judge(fit, settings, p.n, cost, sums);
     }
+    const bool left = unfinished(fit, settings);
+    if (!left && fit.status > 0 && fit.status != EXACT) correct(fit);
+    store(fit, left, state, marks, fits, at);
+}
+
+// One iteration of one long fit, number `at`, in three launches: a warp proposes, the grid adds up the points, and with
+// the blocks' sums added the warp judges. TEAM 32. What the first leaves to the last is in `work` (3 NP + 1).
+
+extern "C" __global__ void __launch_bounds__(32)
+    propose_one(POINTS, i64 fits, const double* state, const int* marks, const double* lower, const double* upper,
+                i64 stride, i64 at, double* work) {
+    Points p = POINTS_OF(at);
+    p.c = state[UNIT * fits + at];
+    Fit fit;
+    take_bounds(fit, lower, upper, stride, stride > 1 ? at : 0);
+    load(fit, state, marks, fits, at);
+    propose(p, fit);
+    if (!leads()) return;
+    for (int k = 0; k < NP; ++k) {
+        work[k] = fit.trial[k];
+        work[NP + k] = fit.h[k];
+        work[2 * NP + k] = fit.held[k];
+    }
+    work[3 * NP] = fit.least;
+}
+
+// partial: (SUMS + 1, blocks), J'J, J'r and F at the trial point.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    sums_of_one(POINTS, i64 fits, const double* state, i64 at, const double* work, double* partial) {
+    __shared__ double shared[THREADS / 32];
+    Points p = POINTS_OF(at);
+    p.c = state[UNIT * fits + at];
+    double trial[NP], sums[SUMS];
+    for (int k = 0; k < NP; ++k) trial[k] = work[k];
+    const i64 first = (i64)blockIdx.x * THREADS + threadIdx.x;
+    const double cost = block_sum(share_of_sums(p, trial, first, (i64)gridDim.x * THREADS, sums), shared);
+    if (threadIdx.x == 0) partial[(i64)SUMS * gridDim.x + blockIdx.x] = cost;
+#pragma unroll
+    for (int k = 0; k < SUMS; ++k) {
+        const double sum = block_sum(sums[k], shared);
+        if (threadIdx.x == 0) partial[(i64)k * gridDim.x + blockIdx.x] = sum;
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(32)
+    judge_one(i64 fits, double* state, int* marks, const double* lower, const double* upper, i64 stride, i64 at,
+              const double* work, const double* total, int max_iter, double ftol, double xtol, double gtol, int plain) {
+    const Settings settings = {max_iter, ftol, xtol, gtol, plain};
+    Fit fit;
+    take_bounds(fit, lower, upper, stride, stride > 1 ? at : 0);
+    load(fit, state, marks, fits, at);
+    for (int k = 0; k < NP; ++k) {
+        fit.trial[k] = work[k];
+        fit.h[k] = work[NP + k];
+        fit.held[k] = work[2 * NP + k] != 0.0;
+    }
+    fit.least = work[3 * NP];
+    if (unfinished(fit, settings))  // it may have come to rest at its start
+        judge(fit, settings, marks[N_POINTS * fits + at], checked(total[SUMS], total), total);
     const bool left = unfinished(fit, settings);
     if (!left && fit.status > 0 && fit.status != EXACT) correct(fit);
     store(fit, left, state, marks, fits, at);
