@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..kernels import device
-from ..kernels.streamed import to_device
 from .batch_again import try_again
-from .batch_data import OnHost, Ragged
+from .batch_data import OnHost
+from .batch_points import Points, loaded, spread
 from .batch_starts import Automatic
 from .formula import Formula
 
@@ -52,34 +52,6 @@ class Job(NamedTuple):
     settings: Any
     scale_by_rss: bool
     second_try: bool
-
-
-class Points(NamedTuple):
-    """The points of some fits on the device, as the kernels take them."""
-
-    x: Any
-    y: Any
-    s: Any  # None: all weights are 1
-    count: Any  # (fits,) int32; None: all fits have `rows`
-    rows: np.int64  # points of the longest fit
-    width: np.int64  # fits
-    own_x: np.int32
-    own_s: np.int32
-
-    def taken(self, columns, team: int) -> Points:
-        """Return the points of some fits."""
-        import cupy
-
-        def take(array):
-            return cupy.take(array, columns, axis=1 if team == 1 else 0)
-
-        return self._replace(
-            x=take(self.x) if self.own_x else self.x,
-            y=take(self.y),
-            s=take(self.s) if self.own_s else self.s,
-            count=None if self.count is None else cupy.take(self.count, columns),
-            width=np.int64(columns.shape[0]),
-        )
 
 
 class Part(NamedTuple):
@@ -186,7 +158,7 @@ class _Chunk:
 
     def __init__(self, job: Job, kernels: _Kernels, lo: int, hi: int):
         self.job, self.kernels, self.lo, self.hi = job, kernels, lo, hi
-        self.points = _loaded(job.points, lo, hi, kernels.team)
+        self.points = loaded(job.points, lo, hi, kernels.team)
 
     def fit(self, arrays: dict[str, np.ndarray]) -> None:
         """Fit all of them, some twice, and fill their part of the arrays."""
@@ -210,20 +182,20 @@ class _Chunk:
 
         points = self.points.taken(cupy.asarray(part.at), self.kernels.team)
         run = _Run(self.kernels, points, (lower, upper))
-        run.through(settings, _spread(begin, len(part.at))[None], None)
+        run.through(settings, spread(begin, len(part.at))[None], None)
         run.results(self.job.scale_by_rss, out)
 
     def _starts(self, run: _Run):
         """Return (starts, costs) of shapes (tries, p, fits) and (tries, fits), or costs None where there is one try."""
         starts = self.job.starts
         if not isinstance(starts, Automatic):
-            return _spread(starts[self.lo : self.hi] if len(starts) > 1 else starts, run.fits)[None], None
+            return spread(starts[self.lo : self.hi] if len(starts) > 1 else starts, run.fits)[None], None
         x = y = at = count = None
         if starts.looks_at_data:
             x, y, _, at, count = OnHost(self.job.points).chunk(self.lo, self.hi)
         begin, candidates = starts.chunk(x, y, at, count)
         if not candidates.shape[1]:
-            return _spread(begin, run.fits)[None], None
+            return spread(begin, run.fits)[None], None
         return run.search(candidates, starts.linear, starts.nonlinear)
 
 
@@ -338,42 +310,3 @@ class _Run:
         out.on_bound[...] = (out.params <= lower) | (out.params >= upper)
         out.status[...], out.n_points[...] = marks[BEST_STATUS], marks[N_POINTS]
         out.n_iter[...], out.n_evaluations[...] = marks[ITERATIONS], marks[PASSES]
-
-
-def _spread(rows: np.ndarray, fits: int):
-    """Return rows of shape (fits or 1, p) as an array on the device of shape (p, fits)."""
-    import cupy
-
-    columns = cupy.asarray(np.ascontiguousarray(rows.T))
-    return cupy.ascontiguousarray(cupy.broadcast_to(columns, (rows.shape[1], fits)))
-
-
-def _loaded(points, lo: int, hi: int, team: int) -> Points:
-    """Return the points of fits lo .. hi - 1 on the device."""
-    import cupy
-
-    x, y, s, _, count = points.chunk(lo, hi)
-    fits, n, d = hi - lo, points.n, points.d
-    ragged = isinstance(points, Ragged)
-    there = np.arange(n) < count[:, None] if ragged else None
-
-    def rows(flat, each: int = 1):
-        if ragged:
-            table = np.zeros((fits, n, each))
-            table[there] = flat.reshape(-1, each)
-            flat = table.reshape(-1)
-        block = flat.reshape(fits, n * each)
-        block = block if hasattr(block, "get") else to_device(block)
-        return cupy.ascontiguousarray(block.T) if team == 1 else block
-
-    own_s = points.weighted and s.shape[0] != n if not ragged else points.weighted
-    return Points(
-        x=cupy.asarray(x) if points.x_is_shared else rows(x, d),
-        y=rows(y),
-        s=(rows(s) if own_s else cupy.asarray(s)) if points.weighted else None,
-        count=cupy.asarray(count.astype(np.int32)) if (count != n).any() else None,
-        rows=np.int64(n),
-        width=np.int64(fits),
-        own_x=np.int32(not points.x_is_shared),
-        own_s=np.int32(own_s),
-    )
