@@ -89,7 +89,7 @@ class CopiedModel(LinearModel):
             return self._flat(g)
         P, s = arrays
         U = self.A @ np.ascontiguousarray(self._weights(v).T)  # twice as fast as with the transposed view
-        U -= np.vecdot(P, U)[:, None]
+        U -= np.sum(P * U, axis=1)[:, None]  # in the order of `softmax_curv_mv`: the trust region feels the rounding
         U *= P
         U *= s[:, None]
         return self._flat(U.T @ self.A)
