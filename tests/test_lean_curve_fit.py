@@ -156,6 +156,13 @@ def test_two_predictors_and_a_start_at_zero(short):
     np.testing.assert_allclose(pcov, C, rtol=1e-6)
 
 
+@pytest.mark.parametrize("unit", [1e-200, 1e-160, 1e160, 1e300])
+def test_units_whose_squares_are_lost_are_refused(unit):
+    """Sums of squares of 1e-400 are 0 and would make any start a minimum."""
+    with pytest.raises(ValueError, match="in other units"):
+        curve_fit(decay, X, decay(X, 2.5, 1.3, 0.5) * unit, [2.0, 1.0, 0.5])
+
+
 @pytest.mark.parametrize(("x_unit", "y_unit"), [(1e9, 1.0), (1.0, 1e-12), (1e-9, 1e12)])
 def test_units_change_nothing(x_unit, y_unit, short):
     """Data in other units take the same number of steps to the same digits."""

@@ -11,6 +11,8 @@ import scipy.linalg
 
 #: Points from which OpenBLAS gives a dot product to threads: 1 ms and more for a microsecond's work on a busy machine.
 THREADED = 8192
+#: Sums of squares of y, other than 0, that double precision holds to all its digits.
+SQUARES = (1e-303, 1e303)
 
 
 class CurveData(NamedTuple):
@@ -67,6 +69,11 @@ def curve_data(xdata: Any, ydata: Any, sigma: Any, check_finite: bool | None, na
         )
     x = real_array(xdata, "xdata", check_finite) if isinstance(xdata, list | tuple | np.ndarray) else xdata
     if sigma is None:
+        if not SQUARES[0] < sum_of_squares(y.ravel()) < SQUARES[1] and y.any() and np.isfinite(y).all():
+            raise ValueError(
+                f"`ydata` must have squares that floating point can hold: received numbers up to "
+                f"{float(np.abs(y).max()):g}, expected about 1e-150 to 1e150; give y in other units, or pass sigma"
+            )
         return CurveData(x, y, None, None)
     weights, factor = _transform(sigma, y.size)
     return CurveData(x, y, weights, factor)
