@@ -178,7 +178,8 @@ def write(kept: dict) -> str:
     ]
     for gap in GAPS:
         text += ["", f"## Time to a relative gap of {gap:g}", "", *report(kept, gap, SHAPES)]
-    text += ["", "## Hard cases, to a relative gap of 1e-07", "", *report(kept, 1e-7, EXTRA)]
+    if kept["cases"].keys() & EXTRA.keys():
+        text += ["", "## Hard cases, to a relative gap of 1e-07", "", *report(kept, 1e-7, EXTRA)]
     for gap in (1e-3, 1e-7):
         text += ["", f"## Everybody, seconds to a relative gap of {gap:g}", "", *everybody(kept, gap)]
     text += ["", "## Memory of a fit beyond X, as a fraction of X", "", "| case | peak |", "|---|---|"]
