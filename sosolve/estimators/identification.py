@@ -26,7 +26,7 @@ import scipy.sparse
 
 from .._compat import to_host
 from ..history import Result, Status
-from ..objectives.models import sample_blocks
+from ..objectives.basis import sample_blocks
 
 if TYPE_CHECKING:
     from .problem import Problem

@@ -18,7 +18,7 @@ from sklearn.utils.validation import validate_data
 from .._compat import check_sample_weight, count, get_namespace_and_device, move_to, to_host
 from ..kernels.streamed import StreamedRows
 from ..objectives import Composite, DataTerm, LinearModel, Sum
-from ..objectives.models import moments_of_sample, sample_blocks
+from ..objectives.basis import moments_of_sample, sample_blocks
 from ..objectives.small import CopiedModel, suits
 from ..objectives.thin import ThinModel, pays
 from ..protocols import Array, Point

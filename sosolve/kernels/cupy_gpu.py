@@ -43,7 +43,8 @@ __all__ = [
 MOST_COLUMNS = 65_535
 
 
-def _part(s, start, stop):
+def part(s, start, stop):
+    """Return the weights of some rows; one weight stands for all."""
     return s if s.shape[0] == 1 else s[start:stop]
 
 
@@ -59,7 +60,7 @@ def _fused(loss, X, y, s, w, b, reference=False):
 
     def rows_of(chunk, start, stop):
         z[start:stop] = plan.forward(chunk, w, b)
-        arguments = (y[start:stop], z[start:stop], _part(s, start, stop))
+        arguments = (y[start:stop], z[start:stop], part(s, start, stop))
         if K == 1:
             value, r = _sample(loss, *arguments, curv[start:stop])
         else:
@@ -119,7 +120,7 @@ def softmax_normal_mv(X, P, s, v, v0):
     P, s = doubles(P), doubles(s)
 
     def rows_of(chunk, a, b):
-        return softmax_curv_mv(P[a:b], _part(s, a, b), plan.forward(chunk, v, v0))
+        return softmax_curv_mv(P[a:b], part(s, a, b), plan.forward(chunk, v, v0))
 
     return plan.passes(v.shape[0], X.shape[1], rows_of)
 

@@ -11,7 +11,7 @@ import numpy as np
 from . import cupy_gpu, reference
 
 # losses in sample space never see X
-from .cupy_gpu import logistic_rows, softmax_curv_mv, softmax_rows, squared_rows
+from .cupy_gpu import logistic_rows, part, softmax_curv_mv, softmax_rows, squared_rows
 
 __all__ = [
     "diagonal",
@@ -29,10 +29,6 @@ __all__ = [
     "squared_rows",
     "transposed",
 ]
-
-
-def _part(s, start, stop):
-    return s if s.shape[0] == 1 else s[start:stop]
 
 
 def _added(X, products):
@@ -64,7 +60,7 @@ def normal_mv(X, h, v, v0):
 
 def softmax_normal_mv(X, P, s, v, v0):
     """Return (X' U, sum U) with U = softmax_curv_mv(P, s, X v' + v0), K outputs."""
-    return _added(X, lambda block, a, b: cupy_gpu.softmax_normal_mv(block, P[a:b], _part(s, a, b), v, v0))
+    return _added(X, lambda block, a, b: cupy_gpu.softmax_normal_mv(block, P[a:b], part(s, a, b), v, v0))
 
 
 def _fused(X, shape, products):
@@ -91,7 +87,7 @@ def squared_linear(X, y, s, w, b):
 
 def _one_output(loss, X, y, s, w, b):
     def products(block, start, stop):
-        return cupy_gpu.one_output(loss, block, y[start:stop], _part(s, start, stop), w, b)
+        return cupy_gpu.one_output(loss, block, y[start:stop], part(s, start, stop), w, b)
 
     return _fused(X, X.shape[:1], products)
 
@@ -100,7 +96,7 @@ def softmax_linear(X, y, s, w, b, reference):
     """Return (value, z, P, X' r, sum r) of the softmax loss of z = X w' + b, in one pass."""
 
     def products(block, start, stop):
-        return cupy_gpu.outputs(block, y[start:stop], _part(s, start, stop), w, b, reference)
+        return cupy_gpu.outputs(block, y[start:stop], part(s, start, stop), w, b, reference)
 
     return _fused(X, (X.shape[0], b.shape[0]), products)
 
@@ -127,7 +123,7 @@ def moments(X, s, centre):
         shift = cupy.asarray(X.host[heaviest].astype(np.float64))
     first, second, top = cupy.zeros(d), cupy.zeros(d), cupy.zeros(d)
     for start, stop, block in X.blocks():
-        one, two, largest = cupy_gpu.column_sums(block, _part(s, start, stop), shift)
+        one, two, largest = cupy_gpu.column_sums(block, part(s, start, stop), shift)
         first, second, top = first + one, second + two, cupy.maximum(top, largest)
     if not cupy_gpu.in_range(second, top):
         return tuple(cupy.asarray(a) for a in reference.moments(X.host, cupy.asnumpy(s), centre))

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..kernels.reference import finish_moments
-from .models import LinearModel, take_columns
+from .basis import take_columns
+from .models import LinearModel
 
 #: Most entries of X of which a standardised copy is kept: 1 MB in float64, in the second-level cache.
 COPIED = 131_072

@@ -6,7 +6,8 @@ import pytest
 from sosolve import LogisticRegression, NewtonCG
 from sosolve.estimators import base
 from sosolve.estimators.problem import SAMPLE_LEAST, Problem
-from sosolve.objectives.models import LinearModel, moments_of_sample
+from sosolve.objectives.basis import moments_of_sample
+from sosolve.objectives.models import LinearModel
 from sosolve.solvers.newton import SURE_PRODUCTS
 
 N, D = 60_000, 40

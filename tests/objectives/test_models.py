@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 from sosolve.objectives import L2, DataTerm, LinearModel, LogisticLoss, Loss, SoftmaxLoss, SquaredLoss, Sum
-from sosolve.objectives.models import sample_blocks, without_outliers
+from sosolve.objectives.basis import sample_blocks, without_outliers
 from sosolve.testing import check_model
 
 RNG = np.random.default_rng(0)

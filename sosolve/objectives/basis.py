@@ -1,0 +1,121 @@
+"""What the standardised basis is made of: columns of X, their mean and scale, from all rows or from a sample."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, device
+
+from ..kernels import kernels_for
+from ..protocols import Array
+
+#: Most rows in one block of the sample that estimates a curvature, and how many blocks there are at least.
+SAMPLE_BLOCK, MIN_BLOCKS = 64, 16
+#: Rows up to which a sample is all of them.
+SAMPLE_ALL = 2000
+
+
+def widened(spread: Array, strength: Array | float) -> Any:
+    """Return sqrt(spread^2 + strength), shape (d,), without overflow and underflow; 1 where that is 0."""
+    xp = array_namespace(spread)
+    ridge = xp.sqrt(strength + xp.zeros_like(spread))
+    top = xp.maximum(spread, ridge)
+    unit = xp.where(top > 0.0, top, xp.ones_like(top))
+    return xp.where(top > 0.0, unit * xp.sqrt((spread / unit) ** 2 + (ridge / unit) ** 2), unit)
+
+
+def take_columns(X: Any, columns: Any) -> Any:
+    """Return some columns of X, shape (n, len(columns)), in the storage of X."""
+    if hasattr(X, "indptr"):
+        return X[:, columns]
+    xp = array_namespace(X)
+    if isinstance(X, np.ndarray) and X.flags.f_contiguous:
+        return np.take(X.T, columns, axis=0).T
+    return xp.take(X, columns, axis=1)
+
+
+def without_outliers(X: Any, weights: Any, mean: Any, spread: Any, reach: Any, centre: bool) -> tuple[Any, Any]:
+    """Return mean and spread with those of the bulk for columns that a few far outliers dominate.
+
+    With an entry 1e10 times the others, mean and standard deviation make the others a constant to ten digits, and
+    the problem singular in double precision. Where one row holds more than a hundredth of a column's variance,
+    median (the upper one) and median absolute deviation of at most 4096 rows are looked at; they replace mean and
+    standard deviation where these are over 1000 times the latter. Any centre and scale give an equivalent basis, so
+    nothing but rounding depends on the choice.
+
+    Parameters
+    ----------
+    X : array of shape (n, d)
+    weights : Array of shape (n,) or (1,)
+    mean, spread, reach : Array of shape (d,)
+        As `kernels.reference.moments` returns them.
+    centre : bool
+        Whether columns are centred; else deviations are from zero.
+    """
+    xp = array_namespace(spread)
+    share = float(xp.max(weights)) * (reach / xp.where(spread > 0.0, spread, xp.full_like(spread, xp.inf))) ** 2
+    suspects = xp.nonzero(share > 0.01)[0]
+    if not suspects.shape[0]:
+        return mean, spread
+    every = xp.arange(X.shape[0], device=device(spread))
+    active = every if weights.shape[0] == 1 else xp.nonzero(weights > 0.0)[0]
+    # Most suspects are plain columns of few rows: the middle half of some 64 rows tells, at a fraction of the price.
+    few = xp.take(xp.take(X, active[:: max(1, active.shape[0] // 64)], axis=0), suspects, axis=1)
+    few = xp.sort(xp.astype(few, xp.float64), axis=0)
+    low, high = few[few.shape[0] // 4, :], few[few.shape[0] - 1 - few.shape[0] // 4, :]
+    suspects = suspects[~(0.5 * high - 0.5 * low > 0.05 * xp.take(spread, suspects))]
+    if not suspects.shape[0]:
+        return mean, spread
+    rows = active[:: max(1, active.shape[0] // 4096)]
+    mean, spread = xp.asarray(mean, copy=True), xp.asarray(spread, copy=True)
+    for j in map(int, suspects):
+        column = xp.sort(xp.astype(xp.take(X[:, j], rows), xp.float64))
+        middle = float(column[column.shape[0] // 2]) if centre else 0.0
+        deviation = 1.4826 * float(xp.sort(xp.abs(column - middle))[column.shape[0] // 2])
+        # 1e30: beyond that the squares of the outlier would overflow in the basis of the bulk.
+        if 1e-30 * float(spread[j]) < deviation < 1e-3 * float(spread[j]):
+            mean[j], spread[j] = middle, deviation
+    return mean, spread
+
+
+def moments_of_sample(rows: Any, centre: bool) -> tuple[Any, Any] | None:
+    """Return mean and deviation of the columns of a sample of rows, None where they might say little about the others.
+
+    That is where a column is constant, or one row holds more than a twentieth of its variance (an indicator that is
+    true in fewer than twenty rows, an outlier); or where an entry is not finite.
+    """
+    m = rows.shape[0]
+    mean, spread, reach = kernels_for(rows).moments(rows, np.array([1.0 / m]), centre)
+    ordinary = (spread > 0.0) & (reach * reach <= 0.05 * m * spread * spread)
+    return (mean, spread) if bool(ordinary.all()) else None
+
+
+def sample_blocks(n: int, fraction: float, seed: int = 0) -> list[tuple[int, int]] | None:
+    """Return row ranges that cover about `fraction` of n rows, one at random in each of equally long strata.
+
+    Spread over the rows because files come sorted; random within a stratum because they come periodic.
+
+    Parameters
+    ----------
+    n : int
+    fraction : float
+        In (0, 1].
+    seed : int, default=0
+
+    Returns
+    -------
+    list of (start, stop) or None
+        In increasing order, disjoint. None for all rows: where the fraction is 1, or n so small that a sample would
+        save nothing.
+    """
+    if fraction >= 1.0 or n <= SAMPLE_ALL:
+        return None
+    size = min(SAMPLE_BLOCK, max(1, int(fraction * n) // MIN_BLOCKS))
+    total = -(-n // size)
+    count = min(total, max(1, round(fraction * total)))
+    edges = np.linspace(0, total, count + 1).astype(int)
+    rng = np.random.default_rng(seed)
+    chosen = [int(rng.integers(a, b)) for a, b in pairwise(edges)]
+    return [(k * size, min((k + 1) * size, n)) for k in chosen]
