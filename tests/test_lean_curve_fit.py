@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 from nist_problems import NAMES, load
+from short_curves import MODELS, decay, line
 
 from sosolve import curve_fit
 from sosolve.curves import parse
@@ -18,44 +19,9 @@ X = np.linspace(0.0, 4.0, 100)
 NOISE = 0.02 * np.random.default_rng(0).standard_normal(X.size)
 
 
-def decay(x, a, b, c):
-    return a * np.exp(-b * x) + c
-
-
-def peak(x, a, b, c):
-    return a * np.exp(-(((x - b) / c) ** 2))
-
-
-def logistic(x, a, b, c):
-    return a / (1.0 + np.exp(-b * (x - c)))
-
-
-def saturation(x, a, b):
-    return a * x / (b + x)
-
-
-def line(x, a, b):
-    return a * x + b
-
-
-def two_decays(x, a, b, c, d, g):
-    return a * np.exp(-b * x) + c * np.exp(-d * x) + g
-
-
-#: name -> (model, the same as a formula, true parameters, start)
-MODELS = {
-    "decay": (decay, "a*exp(-b*x) + c", (2.5, 1.3, 0.5), (1.0, 1.0, 1.0)),
-    "peak": (peak, "a*exp(-((x - b)/c)**2)", (3.0, 2.2, 0.7), (1.0, 2.0, 1.0)),
-    "logistic": (logistic, "a/(1 + exp(-b*(x - c)))", (3.0, 2.0, 1.8), (1.0, 1.0, 1.0)),
-    "saturation": (saturation, "a*x/(b + x)", (3.0, 1.5), (1.0, 1.0)),
-    "line": (line, "a*x + b", (3.0, 1.5), (1.0, 1.0)),
-    "two decays": (two_decays, "a*exp(-b*x) + c*exp(-d*x) + g", (2, 3, 1, 0.4, 0.3), (1, 2, 1, 0.5, 0.1)),
-}
-
-
 def data_of(name):
-    f, formula, true, start = MODELS[name]
-    return f, formula, f(X, *true) + NOISE, np.array(start, dtype=float)
+    f, formula, true, start, _ = MODELS[name]
+    return f, formula, f(X, *true) + NOISE, np.array(start)
 
 
 def full(*args, **kwargs):

@@ -10,58 +10,22 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import scipy.optimize
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import describe
+from short_curves import MODELS
 
 import sosolve
 from sosolve.scipy_api import compiled
 from sosolve.scipy_api.formulas import parsed
 
-
-def decay(x, a, b, c):
-    return a * np.exp(-b * x) + c
-
-
-def peak(x, a, b, c):
-    return a * np.exp(-(((x - b) / c) ** 2))
-
-
-def logistic(x, a, b, c):
-    return a / (1.0 + np.exp(-b * (x - c)))
-
-
-def michaelis(x, a, b):
-    return a * x / (b + x)
-
-
-def line(x, a, b):
-    return a * x + b
-
-
-def two_decays(x, a, b, c, d, g):
-    return a * np.exp(-b * x) + c * np.exp(-d * x) + g
-
-
-#: name -> (model, the same as a formula, true parameters, start, largest x)
-MODELS = {
-    "decay": (decay, "a*exp(-b*x) + c", (2.5, 1.3, 0.5), (1.0, 1.0, 1.0), 4.0),
-    "peak": (peak, "a*exp(-((x - b)/c)**2)", (3.0, 2.2, 0.7), (1.0, 2.0, 1.0), 4.0),
-    "logistic": (logistic, "a/(1 + exp(-b*(x - c)))", (3.0, 2.0, 1.8), (1.0, 1.0, 1.0), 4.0),
-    "Michaelis-Menten": (michaelis, "a*x/(b + x)", (3.0, 1.5), (1.0, 1.0), 8.0),
-    "line": (line, "a*x + b", (3.0, 1.5), (1.0, 1.0), 8.0),
-    "two decays": (
-        two_decays,
-        "a*exp(-b*x) + c*exp(-d*x) + g",
-        (2.0, 3.0, 1.0, 0.4, 0.3),
-        (1.0, 2.0, 1.0, 0.5, 0.1),
-        8.0,
-    ),
-}
 #: (title, model, points, what else is given)
 CASES = [
     *((name, name, 100, "") for name in MODELS),
