@@ -20,10 +20,15 @@ def restored_on_error(estimator: BaseEstimator) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        for name in [k for k in vars(estimator) if _is_fitted_name(k)]:
-            delattr(estimator, name)
+        forget(estimator)
         vars(estimator).update(before)
         raise
+
+
+def forget(estimator: BaseEstimator) -> None:
+    """Drop the fitted attributes, so that none of an earlier fit stays where this one sets fewer."""
+    for name in [k for k in vars(estimator) if _is_fitted_name(k)]:
+        delattr(estimator, name)
 
 
 def _is_fitted_name(name: str) -> bool:

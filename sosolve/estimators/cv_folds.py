@@ -32,8 +32,8 @@ class Fold(NamedTuple):
     bad: list[Status]
 
 
-def folds_of(cv, X, y, split) -> list:
-    """Return the pairs of training rows and test rows.
+def folds_of(cv, X, y, split) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the numbers of the training rows and of the test rows of each fold.
 
     Parameters
     ----------
@@ -46,12 +46,40 @@ def folds_of(cv, X, y, split) -> list:
     Raises
     ------
     ValueError
-        If there are none.
+        If there are no folds, or one has no test rows or rows that X has not.
     """
-    folds = list(check_cv(cv, y, classifier=True).split(X, y, **split))
+    folds = [
+        (
+            _row_numbers(train, X.shape[0], f"training rows of fold {k}"),
+            _row_numbers(test, X.shape[0], f"test rows of fold {k}"),
+        )
+        for k, (train, test) in enumerate(check_cv(cv, y, classifier=True).split(X, y, **split))
+    ]
     if not folds:
         raise ValueError(f"received cv={cv!r} without a fold; expected at least one: pass for instance cv=5")
+    for k, (_, test) in enumerate(folds):
+        if not test.size:
+            raise ValueError(
+                f"received cv with no test rows in fold {k}; expected at least one in each, there is no score else: "
+                "leave the fold out"
+            )
     return folds
+
+
+def _row_numbers(rows, n: int, which: str) -> np.ndarray:
+    """Return row numbers from numbers or from a mask of the rows."""
+    rows = np.asarray(rows)
+    if rows.dtype == bool and rows.shape == (n,):
+        return np.flatnonzero(rows)
+    if not rows.size:
+        return np.zeros(0, dtype=np.intp)
+    if rows.dtype.kind not in "iu" or rows.ndim != 1 or not -n <= rows.min() <= rows.max() < n:
+        found = f"between {rows.min()} and {rows.max()}" if rows.dtype.kind in "iu" else f"of dtype {rows.dtype}"
+        raise ValueError(
+            f"received cv with {which} {found}, shape {rows.shape}; expected whole numbers from 0 to {n - 1}, or a "
+            f"mask of shape ({n},), as X has {n} rows: make the folds from this X"
+        )
+    return rows
 
 
 def fit_fold(template, problem: Problem, rows, Cs, l1_ratios, scorer, params, threads: int) -> Fold:
@@ -63,8 +91,8 @@ def fit_fold(template, problem: Problem, rows, Cs, l1_ratios, scorer, params, th
         With the settings of the search; gets the coefficients to be scored.
     problem : Problem
         All rows.
-    rows : pair of arrays
-        Training rows and test rows, as a splitter yields them.
+    rows : pair of ndarrays of int
+        Numbers of the training rows and of the test rows.
     Cs, l1_ratios : array
     scorer : callable
     params : mapping
@@ -72,7 +100,7 @@ def fit_fold(template, problem: Problem, rows, Cs, l1_ratios, scorer, params, th
     threads : int
         Of the kernels.
     """
-    train, test = (np.flatnonzero(part) if np.asarray(part).dtype == bool else np.asarray(part) for part in rows)
+    train, test = rows
     n_iter = np.zeros((len(l1_ratios), len(Cs)), dtype=np.int32)
     fitted: dict[tuple[int, int], Any] = {}
     bad: list[Status] = []

@@ -99,6 +99,11 @@ class TestRows:
         The test rows.
     params : mapping
         What the scorer is given besides; arrays with an entry for each row are cut to the test rows.
+
+    Raises
+    ------
+    ValueError
+        If a `DirectScorer` is given weights of these rows that are all zero.
     """
 
     __test__ = False  # the name is no test class
@@ -106,6 +111,11 @@ class TestRows:
     def __init__(self, scorer: Callable, X, classes, codes, rows: np.ndarray, params: Mapping[str, object]):
         self.scorer, self.X, self.y = scorer, X[rows], codes[rows] if is_direct(scorer) else classes[codes[rows]]
         self.params = check_method_params(X, params=dict(params), indices=rows)
+        if is_direct(scorer) and not np.any(self.params.get("sample_weight", 1.0)):
+            raise ValueError(
+                f"received a fold whose {len(self.y)} test rows have no weight; expected some in each, there is no "
+                "score else: change cv or the weights"
+            )
 
     def score(self, estimator: BaseEstimator, z: np.ndarray | None = None) -> float:
         """Return the score of a fitted estimator, from its predictors of these rows where they are known."""

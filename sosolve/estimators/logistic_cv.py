@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from numbers import Integral
 from typing import ClassVar
 
@@ -33,10 +32,11 @@ from .arguments import (
     strengths,
 )
 from .base import LoopWatcher, warn_unless_converged
-from .common import restored_on_error
+from .common import forget, restored_on_error
 from .cv_folds import Fold, fit_fold, fit_left_out, folds_of, warn_of_folds, warn_of_left_out
 from .cv_layout import new_layout, old_layout
 from .cv_scores import best_of_all, best_of_each, resolve_scorer
+from .cv_watch import SearchWatcher
 from .logistic import LogisticRegression
 from .problem import Problem
 
@@ -129,7 +129,8 @@ class LogisticRegressionCV(LogisticRegression):
     InvalidParameterError
         (from fit) If a parameter has a wrong type or value.
     ValueError
-        (from fit) If data or weights are not finite, shapes do not match, or y has one class.
+        (from fit) If data or weights are not finite, shapes do not match, y has one class, or a fold has no test rows
+        or rows that X has not.
 
     Warns
     -----
@@ -238,20 +239,22 @@ class LogisticRegressionCV(LogisticRegression):
         Cs = strengths(self.Cs)
         check_search(self, X, y, l1_ratios)
         with restored_on_error(self):
+            forget(self)
             problem = Problem(self, X, y, sample_weight, Cs.max(), max(l1_ratios), careful=True)
             check_weighted_classes(self.class_weight, problem.classes)
             y = problem.classes[problem.codes]
             split, score = self._metadata(sample_weight, scoring, params)
             scorer = resolve_scorer(scoring, problem.classes)
             if self._leaves_one_out:
-                context = self._begin_callbacks(problem, y, 1)
-                found = self._leave_one_out(problem, context, Cs, scorer, score)
+                watcher = SearchWatcher(self, problem.X, y, 1)
+                found = self._leave_one_out(problem, watcher, Cs, scorer, score)
             else:
                 folds = folds_of(self.cv, problem.X, y, split)
-                context = self._begin_callbacks(problem, y, len(folds))
-                found = self._search(problem, context, folds, Cs, l1_ratios, scorer, score)
+                watcher = SearchWatcher(self, problem.X, y, len(folds))
+                found = self._search(problem, watcher, folds, Cs, l1_ratios, scorer, score)
             warn_of_folds(self, found)
-            self._store(problem, context, Cs, l1_ratios, found, legacy)
+            self._store(problem, watcher.context, Cs, l1_ratios, found, legacy)
+            watcher.close()
         if self.refit:
             warn_unless_converged(self, self.result_)
         return self
@@ -264,7 +267,7 @@ class LogisticRegressionCV(LogisticRegression):
         routed = process_routing(self, "fit", sample_weight=sample_weight, **params)
         return routed.splitter.split, weights if scoring is None else routed.scorer.score
 
-    def _search(self, problem: Problem, context, folds, Cs, l1_ratios, scorer, params) -> list[Fold]:
+    def _search(self, problem: Problem, watcher, folds, Cs, l1_ratios, scorer, params) -> list[Fold]:
         """Return what each fold found."""
         template = self._template(problem)
         at_once = min(effective_n_jobs(self.n_jobs), len(folds))
@@ -277,13 +280,13 @@ class LogisticRegressionCV(LogisticRegression):
                 call(template, problem, rows, Cs, l1_ratios, scorer, params, threads) for rows in folds
             ):
                 found.append(fold)
-                self._report(problem, context, fold, len(found), len(folds))
+                watcher.done(fold)
         return found
 
-    def _leave_one_out(self, problem: Problem, context, Cs, scorer, params) -> list[Fold]:
+    def _leave_one_out(self, problem: Problem, watcher, Cs, scorer, params) -> list[Fold]:
         """Return one fold with the scores of each row without it."""
         fold, left = fit_left_out(self._template(problem), problem, Cs, scorer, params, effective_threads())
-        self._report(problem, context, fold, 1, 1)
+        watcher.done(fold)
         warn_of_left_out(self, left, Cs)
         self.n_exact_ = np.array([found.n_exact for found in left])
         self.loo_error_ = np.array([found.error for found in left])
@@ -298,26 +301,6 @@ class LogisticRegressionCV(LogisticRegression):
     @property
     def _leaves_one_out(self) -> bool:
         return isinstance(self.cv, str)
-
-    def _begin_callbacks(self, problem: Problem, y, n_folds: int):
-        """Return the context of the fit for scikit-learn's callbacks, None where there are none."""
-        if not getattr(self, "_skl_callbacks", None):
-            return None
-        context = self._init_callback_context(max_subtasks=n_folds + bool(self.refit))
-        context.call_on_fit_task_begin(estimator=self, X=problem.X, y=y)
-        return context
-
-    def _report(self, problem: Problem, context, fold: Fold, number: int, of: int) -> None:
-        """Tell the terminal and the callbacks that a fold is done."""
-        if self.verbose:
-            sys.stdout.write(
-                f"[{type(self).__name__}] fold {number} of {of}  best score {fold.scores.max():.6g}  "
-                f"iterations {fold.n_iter.sum()}\n"
-            )
-        if context is not None:
-            task = context.subcontext(task_name="fold")
-            task.call_on_fit_task_begin(estimator=self, X=problem.X)
-            task.call_on_fit_task_end(estimator=self, X=problem.X)
 
     def _store(self, problem: Problem, context, Cs, l1_ratios, found: list[Fold], legacy: bool) -> None:
         """Choose, fit once more or average, and set the fitted attributes."""
@@ -341,8 +324,6 @@ class LogisticRegressionCV(LogisticRegression):
             layout = new_layout(paths, scores, n_iter, C, l1_ratio)
         for name, value in layout.items():
             setattr(self, name, value)
-        if context is not None:
-            context.call_on_fit_task_end(estimator=self, X=problem.X, reconstruction_attributes={})
 
     def _refit(self, problem: Problem, context, C: float, l1_ratio: float) -> None:
         """Fit all rows from where a single fit starts: its coefficients, whatever the folds were."""

@@ -425,3 +425,45 @@ def test_elastic_net_agrees_with_scikit_learn(name, refit):
         LogisticRegressionCV(**{**settings, "cv": []}).fit(X, y[::2])
     with pytest.raises(ValueError, match=r"received cv='alo' with l1_ratios=.* the approximation needs a smooth"):
         LogisticRegressionCV(**{**settings, "cv": "alo"}).fit(X, y[::2])
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "found"),
+    [
+        (np.arange(100), [], "no test rows in fold 1"),
+        (np.arange(100), np.zeros(150, dtype=bool), "no test rows in fold 1"),
+        (np.arange(100), [149, 150], r"test rows of fold 1 between 149 and 150, shape \(2,\)"),
+        ([0, 149, -151], [1], r"training rows of fold 1 between -151 and 149, shape \(3,\)"),
+        (np.ones(149, dtype=bool), [1], r"training rows of fold 1 of dtype bool, shape \(149,\)"),
+        ([0.0, 50.0, 100.0], [1], r"training rows of fold 1 of dtype float64, shape \(3,\)"),
+    ],
+)
+def test_folds_that_X_has_not(train, test, found):
+    """Rows that are not there, and test sets without any, are named with the number of the fold."""
+    X, y = SETS["iris, strings"]
+    good = (np.arange(0, 150, 2), np.arange(1, 150, 2))
+    with pytest.raises(ValueError, match=rf"received cv with {found}.*; expected "):
+        LogisticRegressionCV(**COMMON, Cs=2, cv=[good, (train, test)]).fit(X, y)
+
+
+def test_test_rows_without_weight():
+    """A score of rows without weight is refused with their number, not left to a division by zero."""
+    X, y = SETS["iris, strings"]
+    weight = np.where(np.arange(150) % 3 == 0, 0.0, 1.0)
+    folds = [(np.flatnonzero(weight), np.flatnonzero(weight == 0.0))]
+    with pytest.raises(ValueError, match="received a fold whose 50 test rows have no weight; expected some"):
+        LogisticRegressionCV(**COMMON, Cs=2, cv=folds).fit(X, y, weight)
+
+
+def test_nothing_of_an_earlier_fit_stays():
+    """A refit with other settings leaves no attribute that it does not set itself; a failed one leaves them all."""
+    X, y = SETS["iris, strings"]
+    clf = LogisticRegressionCV(**COMMON, Cs=2, cv="alo", tol=1e-3).fit(X, y)
+    before = dict(vars(clf))
+    assert {"n_exact_", "loo_error_", "optimality_", "result_"} <= set(before)
+    with pytest.raises(ValueError, match="no test rows"):
+        clf.set_params(cv=[(np.arange(150), [])]).fit(X, y)
+    assert {**vars(clf), "cv": "alo"} == before
+    clf.set_params(cv=2, refit=False).fit(X, y)
+    assert set(vars(clf)) == set(vars(LogisticRegressionCV(**clf.get_params()).fit(X, y)))
+    assert not {"n_exact_", "loo_error_", "optimality_", "result_"} & set(vars(clf))
