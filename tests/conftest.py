@@ -1,9 +1,12 @@
-"""Settings that must be made before anything imports SciPy."""
+"""Settings that must be made before anything imports NumPy or SciPy."""
 
 import os
 
 # scikit-learn's array-API checks run only where SciPy was imported with this set.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
+# Several processes beside each other: threads of BLAS that wait for work would take the processors from the others.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def pytest_configure(config):
