@@ -15,9 +15,9 @@ from ..history import Status
 from ..kernels.pool import thread_limit
 from .alo import LeftOut, leave_one_out
 from .arguments import unfinished
-from .cv_scores import TestRows
+from .cv_scores import TestRows, is_direct
 from .logistic import LogisticRegression
-from .path import Path
+from .path import Ended, Path
 
 if TYPE_CHECKING:
     from .problem import Problem
@@ -101,33 +101,31 @@ def fit_fold(template, problem: Problem, rows, Cs, l1_ratios, scorer, params, th
         Of the kernels.
     """
     train, test = rows
-    n_iter = np.zeros((len(l1_ratios), len(Cs)), dtype=np.int32)
-    fitted: dict[tuple[int, int], Any] = {}
-    bad: list[Status] = []
     with thread_limit(threads), np.errstate(all="ignore"):
         part = problem.of_rows(train)
-        for r, l1_ratio in enumerate(l1_ratios):
-            path = Path(template, part)
-            for c in np.argsort(Cs, kind="stable"):
-                solved, _, result = path.solve(float(Cs[c]), l1_ratio)
-                fitted[r, c] = solved.attributes(result.theta)
-                n_iter[r, c] = result.n_iter
-                missing = result.status is Status.SEPARATED and solved.alpha > 0.0  # the fold lacks all classes but one
-                bad += [] if result.converged or missing else [result.status]
-    test_rows, estimator = (
-        TestRows(scorer, problem.X, problem.classes, problem.codes, test, params),
-        copy.copy(template),
-    )
-    scores, paths = np.empty(n_iter.shape), []
-    for r, l1_ratio in enumerate(l1_ratios):
-        for c, C in enumerate(Cs):
-            coef, intercept = fitted[r, c]["coef_"], fitted[r, c]["intercept_"]
-            # scored in double precision: a metric that clips probabilities would do so by their dtype
-            estimator.coef_, estimator.intercept_ = coef.astype(np.float64), intercept.astype(np.float64)
-            vars(estimator).update(C=C, l1_ratio=l1_ratio)
-            scores[r, c] = test_rows.score(estimator)
-            paths.append(_joined(coef, intercept, template.fit_intercept))
-    return Fold(np.stack(paths).reshape(*n_iter.shape, *paths[0].shape), scores, n_iter, bad)
+        ends = [Path(template, part).solve_all(Cs, l1_ratio) for l1_ratio in l1_ratios]
+    fits = [end for row in ends for end in row]
+    n_iter = np.array([end.n_iter for end in fits], dtype=np.int32).reshape(len(l1_ratios), len(Cs))
+    paths = np.stack([_joined(*end.attributes.values(), template.fit_intercept) for end in fits])
+    scores = _scores(template, problem, test, fits, [(C, r) for r in l1_ratios for C in Cs], scorer, params)
+    bad = [end.bad for end in fits if end.bad is not None]
+    return Fold(paths.reshape(*n_iter.shape, *paths.shape[1:]), scores.reshape(n_iter.shape), n_iter, bad)
+
+
+def _scores(template, problem: Problem, test, fits: list[Ended], settings, scorer, params) -> np.ndarray:
+    """Return the scores of the fits on the test rows: the scores of all in one product where the scorer takes them."""
+    rows = TestRows(scorer, problem.X, problem.classes, problem.codes, test, params)
+    # in double precision: a metric that clips probabilities would do so by their dtype
+    coef = np.stack([end.attributes["coef_"] for end in fits]).astype(np.float64)
+    intercept = np.stack([end.attributes["intercept_"] for end in fits]).astype(np.float64)
+    if is_direct(scorer):
+        z = (rows.X @ coef.reshape(-1, coef.shape[-1]).T).reshape(-1, *intercept.shape) + intercept
+        return np.array([rows.score(template, z[:, k]) for k in range(len(fits))])
+    estimator, scores = copy.copy(template), np.empty(len(fits))
+    for k, (C, l1_ratio) in enumerate(settings):
+        vars(estimator).update(coef_=coef[k], intercept_=intercept[k], C=C, l1_ratio=l1_ratio)
+        scores[k] = rows.score(estimator)
+    return scores
 
 
 class _LeftOutPredictions(LogisticRegression):

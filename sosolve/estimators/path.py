@@ -4,18 +4,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from ..history import Result, Status
 from ..protocols import Array
-from ..solvers import Solver
+from ..solvers import SOLVERS, Solver
 from .problem import Problem
+from .together import may_be_together, solve_together
 
 if TYPE_CHECKING:
     from .base import LinearClassifier
 
 #: Farthest extrapolation, as a multiple of the last step in log C.
 FARTHEST = 1.5
+
+
+class Ended(NamedTuple):
+    """How the fit for one strength ended.
+
+    Attributes
+    ----------
+    attributes : dict of str to Array
+        `coef_` and `intercept_`.
+    n_iter : int
+    bad : Status or None
+        Why it did not converge; None where it did, or where one class alone has weight.
+    """
+
+    attributes: dict[str, Array]
+    n_iter: int
+    bad: Status | None
 
 
 class Path:
@@ -61,6 +81,34 @@ class Path:
         solver, result = self.estimator._solve(problem, callback, start)
         self.add(C, result.theta / units)
         return problem, solver, result
+
+    def solve_all(self, Cs: np.ndarray, l1_ratio: float = 0.0) -> list[Ended]:
+        """Return how the fits for these strengths end, in their order; several at once where that is cheaper.
+
+        Parameters
+        ----------
+        Cs : ndarray of shape (q,)
+            In (0, inf].
+        l1_ratio : float, default=0
+            Share of L1 in the penalty, in [0, 1].
+        """
+        estimator, (values, back) = self.estimator, np.unique(Cs, return_inverse=True)
+        base = self.problem.at(float(values[-1]), l1_ratio)
+        known: list = [None] * len(values)
+        by_choice = isinstance(estimator.solver, str) and estimator.solver not in SOLVERS
+        if by_choice and may_be_together(base, values, estimator.tol, estimator.max_iter):
+            known = solve_together(base, values, estimator.tol, base.start(estimator))
+        units, ends = base.model.units(), []
+        for C, found in zip(values.tolist(), known, strict=True):
+            if found is not None:
+                self.add(C, found.theta / units)
+                ends.append(Ended(base.attributes(found.theta), found.n_iter, None))
+                continue
+            solved, _, result = self.solve(C, l1_ratio)
+            missing = result.status is Status.SEPARATED and solved.alpha > 0.0  # all classes but one are absent
+            bad = None if result.converged or missing else result.status
+            ends.append(Ended(solved.attributes(result.theta), result.n_iter, bad))
+        return [ends[k] for k in back]
 
     def add(self, C: float, flat: Array) -> None:
         """Note an optimum, in parameters per unit of the user's coefficients."""

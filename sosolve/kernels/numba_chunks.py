@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .cache import jit
-from .numba_losses import logistic_block, softmax_block, softmax_mv_block, squared_block, take_weights
+from .numba_losses import logistic_block, logistic_columns_block, softmax_block, softmax_mv_block, squared_block, take_weights
 from .numba_storage import add_rows, add_rows_k, diagonal_rows, dot_rows, dot_rows_k, moment_rows
 
 #: Losses of one output that `fused_chunk` knows.
@@ -110,6 +110,20 @@ def fused_chunk(X, y, s, w, b, loss, lo, hi, block, z, h, g):
         total += found[1]
         add_rows(X, r, start, stop, g)
     return value, total
+
+
+@jit()
+def logistic_columns_chunk(X, y, s, offset, w, b, lo, hi, block, g, values, totals):
+    r, loss = np.empty((block, b.shape[0])), np.empty((block, b.shape[0]))
+    weights, shifts = np.empty(block), np.empty(block)
+    for start in range(lo, hi, block):
+        stop = min(start + block, hi)
+        part = r[: stop - start]
+        dot_rows_k(X, w, start, stop, part)
+        take_weights(s, start, stop, weights)
+        take_weights(offset, start, stop, shifts)
+        logistic_columns_block(y[start:stop], weights, shifts, b, part, loss, values, totals)
+        add_rows_k(X, part, start, stop, g)
 
 
 @jit()

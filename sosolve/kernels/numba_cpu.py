@@ -24,6 +24,7 @@ __all__ = [
     "diagonal",
     "gram",
     "linear",
+    "logistic_columns",
     "logistic_linear",
     "logistic_rows",
     "moments",
@@ -181,6 +182,20 @@ def _fused(loss, X, y, s, w, b):
 def logistic_linear(X, y, s, w, b):
     """Return (value, z, h, X' r, sum r) of the logistic loss of z = X w + b, in one pass."""
     return _fused(chunks.LOGISTIC, X, y, s, w, b)
+
+
+def logistic_columns(X, y, s, offset, W, b):
+    """Return values, X' R and sums of R at many parameter vectors, in one pass; see `columns.logistic_columns`."""
+    q = W.shape[0]
+    plan = _Pass(X, q)
+    g, (values, _), (totals, _) = plan.gradient_slots(q, X.shape[1]), plan.slots(q), plan.slots(q)
+    (y, s, offset, b), W = _doubles(y, s, offset, b), plan.weights(W)
+    plan.run(
+        lambda k, lo, hi: chunks.logistic_columns_chunk(
+            plan.storage, y, s, offset, W, b, lo, hi, plan.block, g[k], values[k], totals[k]
+        )
+    )
+    return values.sum(axis=0), plan.gradient(g), totals.sum(axis=0)
 
 
 def squared_linear(X, y, s, w, b):

@@ -108,6 +108,29 @@ def logistic_block(y, s, z, h, r):
 
 
 @jit(cached=False)
+def logistic_columns_block(y, s, offset, b, z, loss, values, totals):
+    """Replace the predictors z of a block, a column for each b, by gradients; add losses and gradients up."""
+    rows, q = z.shape
+    for i in range(rows):
+        sign = 1.0 - 2.0 * y[i]
+        for k in range(q):
+            z[i, k] = sign * (z[i, k] + (b[k] + offset[i]))
+    flat, losses = z.reshape(rows * q), loss.reshape(loss.shape[0] * q)
+    for t in range(flat.shape[0]):
+        m = flat[t]
+        e = exp_negative(-abs(m))
+        near = 1.0 / (1.0 + e)
+        flat[t] = near if m >= 0.0 else e * near
+        losses[t] = max(m, 0.0) + log1p_unit(e)
+    for i in range(rows):
+        weight = s[i] * (1.0 - 2.0 * y[i])
+        for k in range(q):
+            values[k] += s[i] * loss[i, k]
+            z[i, k] *= weight
+            totals[k] += z[i, k]
+
+
+@jit(cached=False)
 def squared_block(y, s, z, h, r):
     """Return (sum s l, sum r) of one block, and write row curvatures to h and gradients to r."""
     total, total_r = 0.0, 0.0
