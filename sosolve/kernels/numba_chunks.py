@@ -9,7 +9,14 @@ from __future__ import annotations
 import numpy as np
 
 from .cache import jit
-from .numba_losses import logistic_block, logistic_columns_block, softmax_block, softmax_mv_block, squared_block, take_weights
+from .numba_losses import (
+    logistic_block,
+    logistic_columns_block,
+    softmax_block,
+    softmax_mv_block,
+    squared_block,
+    take_weights,
+)
 from .numba_storage import add_rows, add_rows_k, diagonal_rows, dot_rows, dot_rows_k, moment_rows
 
 #: Losses of one output that `fused_chunk` knows.

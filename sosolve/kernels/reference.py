@@ -18,6 +18,8 @@ import numpy as np
 import scipy.sparse
 from array_api_compat import array_namespace, device, is_numpy_array
 
+from .columns import logistic_columns as logistic_columns
+
 #: Bytes of X in a row block: half of a common L2 cache; on other devices a call costs more than what a cache saves.
 BLOCK_BYTES, DEVICE_BLOCK_BYTES = 512 * 1024, 64 * 1024 * 1024
 

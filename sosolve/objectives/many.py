@@ -44,7 +44,7 @@ class Many:
         self.A = None
         if isinstance(self.model, CopiedModel):
             self.A = self.model.A
-        elif rows is not None or self.model.X.size <= WRITTEN:
+        elif rows is not None or _entries(self.model) <= WRITTEN:
             self.A = _standardised(self.model, _taken(self.model.X, rows))
 
     def at(self, theta: Any) -> tuple[Any, Any]:
@@ -77,7 +77,7 @@ def suits(term: DataTerm) -> bool:
         return False
     if model.n_rows < FEWEST_EACH * model.size or isinstance(model, ThinModel):
         return False
-    return model.X.size <= WRITTEN or ROWS_EACH * model.size <= SHARE * model.n_rows
+    return _entries(model) <= WRITTEN or ROWS_EACH * model.size <= SHARE * model.n_rows
 
 
 def many_of(term: DataTerm) -> tuple[Many, Many]:
@@ -87,6 +87,10 @@ def many_of(term: DataTerm) -> tuple[Many, Many]:
         return every, every
     n = term.model.n_rows
     return every, Many(term, sample_blocks(n, ROWS_EACH * term.model.size / n))
+
+
+def _entries(model: Any) -> int:
+    return model.n_rows * model.n_features
 
 
 def _taken(a: Any, rows: list[tuple[int, int]] | None) -> Any:
