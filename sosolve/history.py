@@ -113,11 +113,13 @@ class Record:
     seconds: float = 0.0
 
 
-#: The tests of least-squares solvers, by the reason they give: the end of the sentence "converged: ...".
+#: The tests of least-squares solvers and the proof of a classifier's fit, by the reason they give: the end of the
+#: sentence "converged: ...".
 REASONS = {
     "ftol": "the actual and the predicted relative reduction of the objective are within ftol",
     "xtol": "the trust radius, or the step, relative to the parameters is within xtol",
     "gtol": "the largest cosine between the residual and a column of the Jacobian is within gtol",
+    "proof": "an upper bound on the distance from the minimum is within the tolerance",
 }
 
 #: Fields that a solver's step may fill in; the loop fills the others.
@@ -241,7 +243,7 @@ class Result:
     counts : Counts
         Work of the whole fit.
     reason : str
-        The test that ended the fit ("ftol", "xtol", "gtol"), "" where the solver has only one.
+        The test that ended the fit ("ftol", "xtol", "gtol", "proof"), "" where the solver has only one.
     state : object
         The solver's last state, never pickled.
     """

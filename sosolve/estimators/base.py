@@ -39,6 +39,7 @@ from .optimality import percent
 from .outputs import OneRowEach
 from .placement import DEVICES, guarded
 from .problem import Problem
+from .second import doubted, gone_on, may_go_on, settled
 
 #: Names of scikit-learn's solvers that have no second-order counterpart: the automatic choice stands in for them.
 STAND_INS = ("liblinear", "sag", "saga")
@@ -95,8 +96,7 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
             problem = watcher.problem = Problem(self, X, y, sample_weight, C, l1_ratio, True, offset)
             solver, result = self._solve(problem, watcher)
         watcher.close()
-        self._unpack(problem, solver, result)
-        return result
+        return self._unpack(problem, solver, result)
 
     def _solve(
         self, problem: Problem, watcher: Callable | None, start: tuple[Array, str] | None = None
@@ -110,11 +110,18 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
         else:
             result = solver.go_on(problem.objective, problem.objective.at(theta0), state, watcher)
         result.history.notes.update(start=note, solver=reason)
+        if result.status in LOST and may_go_on(problem, solver, self.solver, result):
+            solver, result = gone_on(problem, solver, result, result.status.name, watcher)
         return solver, result
 
-    def _unpack(self, problem: Problem, solver: Solver, result: Result) -> None:
-        """Set the fitted attributes."""
-        self.optimality_ = certify(problem, result, getattr(self, "feature_names_in_", None))
+    def _unpack(self, problem: Problem, solver: Solver, result: Result) -> Result:
+        """Set the fitted attributes; return the result, another one where the proof says that it was too early."""
+        names = getattr(self, "feature_names_in_", None)
+        proof = certify(problem, result, names)
+        if doubted(result, proof, solver) and may_go_on(problem, solver, self.solver, result):
+            solver, result = gone_on(problem, solver, result, "the exact decrement is above the tolerance", None)
+            proof = certify(problem, result, names)
+        self.optimality_ = settled(result, proof, solver)
         result.point = result.state = None  # they hold the data and preconditioners
         for name, value in problem.attributes(result.theta).items():
             setattr(self, name, value)
@@ -126,6 +133,7 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
         self.solver_ = solver
         self.history_ = result.history
         self.result_ = result
+        return result
 
     def _resolve_solver(self, problem: Problem) -> tuple[Solver, str]:
         """Return the solver to run, with the estimator's tolerances where it has none of its own, and why."""

@@ -212,6 +212,8 @@ def strong_wolfe(
             low, phi_low, slope_low = t, phi, dphi
         if math.isfinite(high):
             width = high - low
+            if width == 0.0:  # the bracket has shrunk to one number: slopes and values contradict each other
+                break
             edges = sorted((low + 0.1 * width, high - 0.1 * width))
             t = _cubic(low, phi_low, slope_low, high, phi_high, slope_high, *edges)
         else:

@@ -106,6 +106,14 @@ def test_strong_wolfe_returns_the_best_when_trials_run_out():
     assert found.point.value < point.value - 100
 
 
+def test_strong_wolfe_ends_where_the_bracket_is_one_number():
+    """Slopes of random sign shrink the bracket to nothing; the best trial comes back."""
+    signs = np.random.default_rng(0)
+    ray, point, d, _ = start(lambda x: -min(x, 0.3), lambda x: float(signs.choice([-1, 1])), 0.0, 1.0)
+    found = strong_wolfe(ray, point, d, -1.0, max_trials=400)
+    assert found.point.value < point.value
+
+
 def test_strong_wolfe_gives_up_on_a_wrong_gradient():
     """None where even the first condition cannot be met."""
     ray, point, d, _ = start(lambda x: x**2, lambda x: -1.0, 0.0, 1.0)

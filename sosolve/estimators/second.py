@@ -1,0 +1,108 @@
+"""What happens after the first solver: exact Newton steps where it lost its way, and a status that the proof gives.
+
+Conjugate gradients, trust regions and quasi-Newton methods estimate the Newton decrement. On columns of which one is
+nearly a combination of others the estimate may be far too small, and a far outlier may stop them where a factor of
+the Hessian goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..history import History, Result, Status
+from ..kernels.streamed import StreamedRows
+from ..protocols import Counts
+from ..solvers import NewtonCholesky, Solver
+from .auto import SAMPLED_SIZE
+from .optimality import Optimality
+
+if TYPE_CHECKING:
+    from .problem import Problem
+
+#: Multiply-adds of the dense Hessians of a second run at most: some seconds.
+SECOND_WORK = 2e9
+#: How many times the tolerance the exact decrement may be where the first solver has estimated it.
+DOUBT = 4.0
+#: Rounding of the value that a proof is granted on top of tol^2, relative, where more iterations would not help.
+ROUNDING = 64.0 * 2.0**-52
+#: Ends of a fit that say nothing about the point.
+BAD_LUCK = (Status.STALLED, Status.LINE_SEARCH_FAILED, Status.NOT_POSITIVE_DEFINITE, Status.MAX_ITER)
+
+
+def may_go_on(problem: Problem, solver: Solver, given: object, result: Result) -> bool:
+    """Return whether Newton steps with a factorised Hessian may follow a fit: not for solvers given as instances.
+
+    Parameters
+    ----------
+    problem : Problem
+    solver : Solver
+        What ran.
+    given : str or Solver
+        The estimator's parameter.
+    result : Result
+    """
+    model = problem.model
+    blocks = 0.5 * model.n_outputs * (model.n_outputs + 1)
+    return (
+        isinstance(given, str)
+        and problem.penalty.is_smooth
+        and not problem.unseen
+        and not isinstance(solver, NewtonCholesky)
+        and not isinstance(model.X, StreamedRows)
+        and model.size <= SAMPLED_SIZE
+        and blocks * model.n_rows * (model.n_features + 1) ** 2 <= SECOND_WORK
+        and result.n_iter < (solver.max_iter or 0)
+    )
+
+
+def gone_on(
+    problem: Problem, solver: Solver, result: Result, why: str, callback: Callable | None
+) -> tuple[Solver, Result]:
+    """Return the exact solver and the outcome of both runs as one, begun where the first one ended.
+
+    Parameters
+    ----------
+    problem, solver, result
+        See `may_go_on`.
+    why : str
+        For the note beside the solver's.
+    callback : callable or None
+        Of the loop.
+    """
+    exact = NewtonCholesky(tol=solver.tol, gtol=solver.gtol, max_iter=solver.max_iter)
+    rest = replace(exact, max_iter=(solver.max_iter or 0) - result.n_iter)
+    found = rest.minimize(problem.objective, result.theta, callback)
+    last, before = result.history[-1], result.counts
+    later = (
+        replace(
+            record,
+            iteration=record.iteration + last.iteration,
+            n_value=record.n_value + before.n_value,
+            n_grad=record.n_grad + before.n_grad,
+            n_mv=record.n_mv + before.n_mv,
+            n_passes=record.n_passes + before.n_passes,
+            seconds=record.seconds + last.seconds,
+        )
+        for record in found.history[1:]
+    )
+    notes = {**result.history.notes, "second": f"{why}: newton-cholesky went on from iteration {last.iteration}"}
+    found.history = History([*result.history, *later], notes)
+    found.counts = Counts() + before + found.counts
+    return exact, found
+
+
+def doubted(result: Result, proof: Optimality, solver: Solver) -> bool:
+    """Return whether the exact decrement at the end of a fit contradicts its status."""
+    return result.converged and proof.decrement > (DOUBT * solver.decrement_tol**2 + ROUNDING) * proof.value
+
+
+def settled(result: Result, proof: Optimality, solver: Solver) -> Optimality:
+    """Return the proof, and set the status to converged where it says that the tolerance is met, however that ended."""
+    tol = solver.decrement_tol
+    share = tol * tol + (0.0 if result.status is Status.MAX_ITER else ROUNDING)
+    if result.status not in BAD_LUCK or not tol or not proof.bound <= share * proof.value:
+        return proof
+    result.status, result.reason = Status.CONVERGED, "proof"
+    return replace(proof, status=result.status)
