@@ -40,6 +40,11 @@ __all__ = [
 ]
 
 
+#: Codes up to which each has a sum of its own on a device: a histogram there adds up in any order, and all its threads
+#: wait for the same few numbers.
+FEW_CODES = 32
+
+
 def effective_threads() -> int:
     """Return the number of threads scikit-learn would use: follows OMP_NUM_THREADS, threadpoolctl and cgroups."""
     return _openmp_effective_n_threads()
@@ -62,4 +67,8 @@ def count(codes, weights, size: int) -> np.ndarray:
     """Return the sum of the weights, shape (n,), for each of the codes 0 .. size - 1 as a NumPy array."""
     if isinstance(codes, np.ndarray):
         return np.bincount(codes, weights, size)
-    return to_host(_bincount(codes, weights, size, xp=array_namespace(codes)))
+    xp = array_namespace(codes)
+    if size > FEW_CODES:
+        return to_host(_bincount(codes, weights, size, xp=xp))
+    none = xp.zeros_like(weights)
+    return to_host(xp.stack([xp.sum(xp.where(codes == k, weights, none)) for k in range(size)]))

@@ -41,13 +41,23 @@ def norm(a: Array) -> float:
     """Return the Euclidean norm of an array of shape (p,), safe against overflow and underflow."""
     if type(a) is np.ndarray and a.dtype == np.float64 and a.ndim == 1 and a.shape[0]:
         return scipy.linalg.blas.dnrm2(a)  # scaled inside
-    top = max_abs(a)
-    if 1e-100 < top < 1e100:
-        return float(a @ a) ** 0.5
-    if not (0.0 < top < np.inf):
-        return top
-    scaled = a / top
-    return top * float(scaled @ scaled) ** 0.5
+    if not a.shape[0]:
+        return 0.0
+    xp = namespace(a)
+    top = xp.max(xp.abs(a))
+    scaled = a / xp.where(top > 0.0, top, xp.ones_like(top))
+    top, square = floats(top, scaled @ scaled)
+    return top * square**0.5 if 0.0 < top < np.inf else top
+
+
+def dot_and_norms(a: Array, b: Array) -> tuple[float, float, float]:
+    """Return a'b, |a| and |b| of two arrays of shape (p,); a device is waited for once."""
+    if type(a) is np.ndarray:
+        return dot(a, b), norm(a), norm(b)
+    ab, aa, bb = floats(a @ b, a @ a, b @ b)
+    if 1e-200 < aa < 1e200 and 1e-200 < bb < 1e200:
+        return ab, aa**0.5, bb**0.5
+    return ab, norm(a), norm(b)
 
 
 def max_abs(a: Array) -> float:
@@ -122,8 +132,9 @@ def cholesky_solve(L: Array, b: Array) -> Array:
     if is_cupy_array(L):
         from cupyx.scipy.linalg import solve_triangular
 
-        y = solve_triangular(L, b, lower=True)
-        return solve_triangular(L, y, lower=True, trans=1)
+        U = L.T  # cuBLAS reads columns: of L itself CuPy would make a copy for each solve
+        y = solve_triangular(U, b, lower=False, trans=1)
+        return solve_triangular(U, y, lower=False)
     xp = array_namespace(L)
     y = xp.linalg.solve(L, b[:, None])
     return xp.linalg.solve(xp.matrix_transpose(L), y)[:, 0]

@@ -19,7 +19,7 @@ from host_cuda import Kernel
 #: How often a program waited for the device ("syncs") and launched a kernel of its own, by name.
 counts: Counter[str] = Counter()
 #: Order in which the threads of a block run, and the memory of the device in bytes.
-settings = {"order": 0, "memory": 1 << 30, "devices": 1, "driver": None}
+settings = {"order": 0, "memory": 1 << 30, "devices": 1, "driver": None, "libraries": None}
 _held = Counter()  # bytes of the arrays alive, by device
 
 
@@ -76,18 +76,26 @@ class ndarray:
         ctypes.memmove(self._a.ctypes.data, address.value, size)
 
     def set(self, array, stream=None):
+        if not isinstance(array, np.ndarray) or array.dtype != self.dtype or array.shape != self.shape:
+            raise TypeError("only a NumPy array of the same type and shape can be set")
+        if not (self._a.flags.c_contiguous or self._a.flags.f_contiguous):
+            raise RuntimeError("Cannot set to non-contiguous array")
         self._a[...] = array
 
-    def get(self, stream=None, out=None):
-        counts["syncs"] += 1
+    def get(self, stream=None, order="C", out=None, blocking=True):
+        counts["syncs"] += blocking
         if out is not None:
+            if not isinstance(out, np.ndarray) or out.dtype != self.dtype or out.shape != self.shape:
+                raise TypeError("out is no NumPy array of this type and shape")
+            if not (out.flags.c_contiguous or out.flags.f_contiguous):
+                raise RuntimeError("`out` must be contiguous")
             out[...] = self._a
             return out
-        return self._a.copy()
+        return np.array(self._a, order=order)
 
-    def item(self, *args):
+    def item(self):
         counts["syncs"] += 1
-        return self._a.item(*args)
+        return self._a.item()
 
     def tolist(self):
         counts["syncs"] += 1
@@ -262,7 +270,8 @@ def _build() -> dict[str, types.ModuleType]:
 
     def asarray(a, dtype=None, order=None, **kwargs):
         if isinstance(a, ndarray):
-            return a if dtype is None or a.dtype == dtype else a.astype(dtype)
+            found = np.asarray(a._a, dtype=dtype, order=order)
+            return a if found is a._a else ndarray(found)
         if isinstance(a, list | tuple) and any(isinstance(v, ndarray) for v in a):
             return ndarray(np.asarray([v._a for v in a], dtype=dtype))
         return ndarray(np.array(a, dtype=dtype, order=order or "K"))
@@ -302,8 +311,22 @@ def _build() -> dict[str, types.ModuleType]:
     device = types.ModuleType("cupy.cuda.device")
     device.Device = Device
     modules = {"cupy": cupy, "cupy.linalg": linalg, "cupy.fft": fft, "cupy.cuda": cuda, "cupy.cuda.device": device}
+    cublas = types.ModuleType("cupy.cublas")
+    cublas.syrk = _syrk
+    modules["cupy.cublas"] = cupy.cublas = cublas
     modules.update(_cupyx())
     return modules
+
+
+def _syrk(trans, a, out=None, alpha=1.0, beta=0.0, lower=False):
+    """cupy.cublas.syrk: one triangle alone is written; an array in the other order would be copied."""
+    assert trans == "T"
+    assert a._a.flags.c_contiguous == out._a.flags.c_contiguous, "syrk copies its argument"
+    keep = np.tril_indices(out.shape[0]) if lower else np.triu_indices(out.shape[0])
+    with np.errstate(all="ignore"):
+        out._a[keep] = (alpha * (a._a.T @ a._a) + beta * out._a)[keep]
+    counts["syrk"] += 1
+    return out
 
 
 class RawModule:
@@ -328,6 +351,12 @@ class RawModule:
             host(grid, block, plain, shared_mem=shared_mem)
 
         return launch
+
+
+def _compiler():
+    if settings["libraries"] is not None:
+        raise RuntimeError(settings["libraries"])
+    return 12, 9
 
 
 def _freed():
@@ -359,6 +388,8 @@ def _cuda() -> types.ModuleType:
     cuda.get_elapsed_time = lambda begin, end: 1.0
     cuda.memory = types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError)
     cuda.alloc_pinned_memory = _pinned
+    cuda.nvrtc = types.SimpleNamespace(getVersion=_compiler)
+    cuda.cublas = cuda.cusolver = cuda.cusparse = types.SimpleNamespace()
 
     def count():
         if settings["driver"] is not None:

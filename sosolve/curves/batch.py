@@ -119,7 +119,7 @@ def fit_curves(
     else:
         starts = given_start(here(p0), names, points.m)
         check_inside(starts, *limits, names)
-    arrays, where = _empty(points.m, len(names), covariance), "cpu"
+    arrays, where = _empty(points.m, len(names), covariance, on_device), "cpu"
     with _bar(progress, points.m) as advance:
         if on_device:
             from .batch_cuda import Job, fit_on_device
@@ -196,10 +196,11 @@ def _settings(max_iter, ftol, xtol, gtol):
     return Settings(int(max_iter), float(ftol), float(xtol), float(gtol))
 
 
-def _empty(m: int, p: int, covariance: bool) -> dict[str, np.ndarray]:
-    """Return the arrays of the result: floats NaN, nothing fitted."""
-    floats = {"params": (m, p), "stderr": (m, p), "covariance": (m if covariance else 0, p, p)}
-    arrays = {name: np.full(shape, np.nan) for name, shape in (floats | {"rss": (m,), "r_squared": (m,)}).items()}
+def _empty(m: int, p: int, covariance: bool, untouched: bool) -> dict[str, np.ndarray]:
+    """Return the arrays of the result: floats NaN (or `untouched` memory), nothing fitted."""
+    shapes = {"params": (m, p), "stderr": (m, p), "covariance": (m if covariance else 0, p, p)}
+    shapes |= {"rss": (m,), "r_squared": (m,)}
+    arrays = {name: np.empty(shape) if untouched else np.full(shape, np.nan) for name, shape in shapes.items()}
     arrays["on_bound"] = np.zeros((m, p), dtype=bool)
     arrays |= {name: np.zeros(m, dtype=np.int32) for name in ("n_points", "n_iter", "n_evaluations")}
     return arrays | {"status": np.full(m, FitStatus.NOT_FITTED, dtype=np.int8)}

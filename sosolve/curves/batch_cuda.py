@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..kernels import device
+from ..kernels.streamed import to_host
 from .batch_again import try_again
 from .batch_data import OnHost
 from .batch_points import Points, loaded, spread
@@ -138,7 +139,7 @@ class _Kernels:
 
     def __init__(self, job: Job, team: int, tries: int):
         lower, upper = job.limits
-        boxed = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
+        self.boxed = boxed = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
         self.team, self.tries = team, tries
         self.p, self.d = job.formula.size, len(job.formula.predictors)
         self._model = job.formula.source("cuda")
@@ -174,7 +175,7 @@ class _Chunk:
         if not job.second_try:
             return
         everything = Part(np.arange(fits), np.zeros(fits, np.int64))
-        try_again(self._again, job.settings, everything, starts[0].T.get(), lower, upper, out)
+        try_again(self._again, job.settings, everything, _Columns(starts[0]), lower, upper, out)
 
     def _again(self, settings, part: Part, begin, lower, upper, out) -> None:
         """Run some fits from other starts: the function that `try_again` calls."""
@@ -197,6 +198,21 @@ class _Chunk:
         if not candidates.shape[1]:
             return spread(begin, run.fits)[None], None
         return run.search(candidates, starts.linear, starts.nonlinear)
+
+
+class _Columns:
+    """Columns of an array (p, fits) on the device as rows of NumPy, brought here one selection at a time."""
+
+    def __init__(self, array):
+        self._array = array
+
+    def __len__(self) -> int:
+        return int(self._array.shape[1])
+
+    def __getitem__(self, where: np.ndarray) -> np.ndarray:
+        import cupy
+
+        return cupy.take(self._array, cupy.asarray(where), axis=1).T.get()
 
 
 class _Run:
@@ -297,16 +313,25 @@ class _Run:
 
         p, wanted = self.kernels.p, len(out.covariance) > 0
         found = cupy.empty((2 * p + 2 + (p * p if wanted else 0), self.fits))
+
+        def fetch(rows, array) -> None:  # turned on the device, where that takes no time
+            to_host(cupy.ascontiguousarray(rows.T), array.reshape(self.fits, -1))
+
         flags = (np.int32(self.tries > 1), np.int32(scale_by_rss), np.int32(wanted))
         self.kernels(
             "finish", self.fits, *self.points, np.int64(self.fits), self.state, self.marks, *self.bounds, *flags, found
         )
-        numbers, marks = found.get(), self.marks.get()
-        out.params[...], out.stderr[...] = numbers[:p].T, numbers[p : 2 * p].T
-        out.rss[...], out.r_squared[...] = numbers[2 * p : 2 * p + 2]
+        fetch(found[:p], out.params)
+        fetch(found[p : 2 * p], out.stderr)
+        fetch(found[2 * p : 2 * p + 1], out.rss)
+        fetch(found[2 * p + 1 : 2 * p + 2], out.r_squared)
         if wanted:
-            out.covariance[...] = numbers[2 * p + 2 :].T.reshape(-1, p, p)
+            fetch(found[2 * p + 2 :], out.covariance)
         lower, upper = self.limits
-        out.on_bound[...] = (out.params <= lower) | (out.params >= upper)
-        out.status[...], out.n_points[...] = marks[BEST_STATUS], marks[N_POINTS]
-        out.n_iter[...], out.n_evaluations[...] = marks[ITERATIONS], marks[PASSES]
+        if self.kernels.boxed:
+            np.logical_or(out.params <= lower, out.params >= upper, out=out.on_bound)
+        else:
+            out.on_bound.fill(False)
+        fetch(self.marks[BEST_STATUS : BEST_STATUS + 1].astype(out.status.dtype), out.status)
+        for row, array in ((N_POINTS, out.n_points), (ITERATIONS, out.n_iter), (PASSES, out.n_evaluations)):
+            fetch(self.marks[row : row + 1], array)

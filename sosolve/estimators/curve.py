@@ -20,12 +20,14 @@ from ..objectives.robust import NAMES as LOSSES
 from ..solvers import Solver
 from .common import advised, restored_on_error
 from .curve_data import CurveData
+from .curve_device import runs_there, search_there
 from .curve_pickle import check_picklable
 from .curve_predict import CurvePredictions
 from .curve_run import ADVICE, NAMED_SOLVERS, CurveWatcher, check_enough, resolve_solver, warn_of
 from .curve_search import search
 from .curve_settings import read_settings
 from .curve_summary import FittedCurve, interim, summarise
+from .placement import DEVICES
 
 
 class NonlinearLeastSquares(CallbackSupportMixin, CurvePredictions, RegressorMixin, BaseEstimator):
@@ -77,7 +79,10 @@ class NonlinearLeastSquares(CallbackSupportMixin, CurvePredictions, RegressorMix
     random_state : int, RandomState instance or None, default=None
         For the bootstrap.
     verbose : int, default=0
-        Positive: a line for each iteration.
+        Positive: a line for each iteration on the processor.
+    device : {None, "auto", "cpu", "cuda"}, default=None
+        Where to iterate. "cuda" is an NVIDIA device, for formulas with loss="linear" and solver="lm"; "auto" takes it
+        for a million rows and more where there is one. The errors are computed on the processor.
 
     Attributes
     ----------
@@ -101,6 +106,8 @@ class NonlinearLeastSquares(CallbackSupportMixin, CurvePredictions, RegressorMix
         All of this, an entry an output.
     history_ : History
     result_ : Result
+    device_ : str
+        Where the iterations ran: "cpu", "cuda:0".
     n_iter_ : int
         Iterations of the last fit, >= 1.
     solver_ : Solver
@@ -151,6 +158,7 @@ class NonlinearLeastSquares(CallbackSupportMixin, CurvePredictions, RegressorMix
         "absolute_sigma": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
+        "device": [StrOptions(set(DEVICES)), None],
     }
 
     def __init__(
@@ -169,6 +177,7 @@ class NonlinearLeastSquares(CallbackSupportMixin, CurvePredictions, RegressorMix
         absolute_sigma=False,
         random_state=None,
         verbose=0,
+        device=None,
     ):
         self.model = model
         self.p0 = p0
@@ -183,6 +192,7 @@ class NonlinearLeastSquares(CallbackSupportMixin, CurvePredictions, RegressorMix
         self.absolute_sigma = absolute_sigma
         self.random_state = random_state
         self.verbose = verbose
+        self.device = device
 
     # ------------------------------------------------------------------ fit
 
@@ -247,7 +257,10 @@ class NonlinearLeastSquares(CallbackSupportMixin, CurvePredictions, RegressorMix
         """Return one fitted curve."""
         start = find_start(problem, known)
         watcher.interim = partial(interim, problem)
-        found = search(problem, start, solver, watcher)
+        if runs_there(self, problem):
+            found, self.device_ = search_there(problem, start, solver.max_iter)
+        else:
+            found, self.device_ = search(problem, start, solver, watcher), "cpu"
         watcher.done.append(summarise(found, start, self.absolute_sigma))
         return watcher.done[-1]
 
@@ -273,7 +286,7 @@ class NonlinearLeastSquares(CallbackSupportMixin, CurvePredictions, RegressorMix
         self.diagnosis_ = each([curve.diagnosis() for curve in curves])
         self.history_ = each([curve.result.history for curve in curves])
         self.result_ = each([curve.result for curve in curves])
-        self.n_iter_ = each([max(curve.result.n_iter, 1) for curve in curves])
+        self.n_iter_ = each([max(curve.result.history[-1].iteration, 1) for curve in curves])
         self.solver_ = solver
 
     # ------------------------------------------------------------------ scikit-learn

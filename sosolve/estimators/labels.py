@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from array_api_compat import array_namespace, is_numpy_array
+from array_api_compat import array_namespace, device, is_numpy_array
 from sklearn.utils.multiclass import check_classification_targets
 
+from .._compat import FEW_CODES, to_host
+from ..linalg import floats
 from ..protocols import Array
 
 #: Largest range of whole numbers that is counted instead of sorted.
@@ -33,8 +35,13 @@ def classes_and_codes(y: Array) -> tuple[Array, Array]:
         If the labels are no classes, continuous numbers for instance.
     """
     if not is_numpy_array(y):
+        xp = array_namespace(y)
+        if xp.isdtype(y.dtype, "integral"):
+            found = _of_small_numbers(y, xp)
+            if found is not None:
+                return found
         check_classification_targets(y)
-        return tuple(array_namespace(y).unique_inverse(y))
+        return tuple(xp.unique_inverse(y))
     if y.dtype.kind in "biu":  # whole numbers and booleans are always classes
         return _of_whole_numbers(y)
     if y.dtype.kind == "f" and len(y) >= MANY and np.abs(y).max() < 2**31:  # NaN is not below
@@ -44,6 +51,24 @@ def classes_and_codes(y: Array) -> tuple[Array, Array]:
             return classes.astype(y.dtype), codes
     check_classification_targets(y)
     return np.unique(y, return_inverse=True)
+
+
+def _of_small_numbers(y: Array, xp) -> tuple[Array, Array] | None:
+    """Return `classes_and_codes` of integers of any library that lie close together, None where they do not.
+
+    A pass for each number between the smallest and the largest, where sorting takes as long as a fit on a device.
+    """
+    low, high = floats(xp.min(y), xp.max(y))
+    span = int(high) - int(low)
+    if span >= FEW_CODES or abs(low) >= 2.0**31:
+        return None
+    offsets = xp.astype(y, xp.int64) - int(low)
+    present = to_host(xp.stack([xp.any(offsets == k) for k in range(span + 1)]))
+    where = device(y)
+    classes = xp.asarray(np.flatnonzero(present) + int(low), dtype=y.dtype, device=where)
+    if present.all():
+        return classes, offsets
+    return classes, xp.take(xp.asarray(np.cumsum(present) - 1, dtype=xp.int64, device=where), offsets)
 
 
 def _of_whole_numbers(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import cupy
 import numpy as np
+from cupy.cublas import syrk
 
 from . import cupy_products, reference
 from .cupy_launch import BLOCK_ENTRIES, THREADS, added, c_type, doubles, grid_of, one_weight, plan_for, power_of_two
@@ -39,6 +40,8 @@ __all__ = [
 ]
 
 
+#: Columns from which a Gram matrix is formed by syrk, which for narrow ones divides the sums among few blocks.
+SYRK_COLUMNS = 512
 #: Most columns of a dense X whose moments have a kernel: in F order each has a row of blocks, 65 535 at most.
 MOST_COLUMNS = 65_535
 
@@ -54,7 +57,7 @@ def _fused(loss, X, y, s, w, b, reference=False):
     plan = plan_for(X, K)
     if plan is not None:
         return plan.fused(loss, y, s, w, b, reference)
-    plan, w, b = products(X), doubles(w), doubles(b).reshape(K)
+    plan, w, b = products(X, K), doubles(w), doubles(b).reshape(K)
     y, s = doubles(y), doubles(s)
     z, curv, values = cupy.empty((n, K)), cupy.empty((n, K)), []
 
@@ -82,7 +85,7 @@ def linear(X, w, b):
     if plan is not None:
         z = plan.linear(W, b)
     else:
-        plan, b, z = products(X), doubles(b).reshape(W.shape[0]), cupy.empty((X.shape[0], W.shape[0]))
+        plan, b, z = products(X, W.shape[0]), doubles(b).reshape(W.shape[0]), cupy.empty((X.shape[0], W.shape[0]))
         for start, stop in plan.chunks:
             z[start:stop] = plan.forward(plan.doubles(start, stop), W, b)
     return z[:, 0] if w.ndim == 1 else z
@@ -95,7 +98,9 @@ def transposed(X, r):
     if plan is not None:
         g, total = plan.transposed(two)
     else:
-        g, total = products(X).passes(two.shape[1], X.shape[1], lambda chunk, start, stop: two[start:stop])
+        g, total = products(X, two.shape[1]).passes(
+            two.shape[1], X.shape[1], lambda chunk, start, stop: two[start:stop]
+        )
     return (g[0], total[0]) if r.ndim == 1 else (g, total)
 
 
@@ -116,7 +121,7 @@ def softmax_normal_mv(X, P, s, v, v0):
     plan = plan_for(X, v.shape[0])
     if plan is not None and v.shape[0] > 1:
         return plan.normal(P, s, v, v0)
-    plan, v, v0 = products(X), doubles(v), doubles(v0)
+    plan, v, v0 = products(X, v.shape[0]), doubles(v), doubles(v0)
     P, s = doubles(P), doubles(s)
 
     def rows_of(chunk, a, b):
@@ -160,7 +165,8 @@ def outputs(X, y, s, w, b, reference):
 def gram(X, h, mean, scale, blocks=None):
     """Return the weighted Gram matrix of the standardised columns and their weighted sum; see `reference.gram`.
 
-    Chunks of standardised and weighted rows, with sqrt(|h|) as one more column, are multiplied by cuBLAS.
+    Chunks of standardised and weighted rows, with sqrt(|h|) as one more column, are multiplied by cuBLAS: one triangle
+    alone (syrk) where that is wide enough to fill the device.
     """
     h, mean, scale = doubles(h), doubles(mean), doubles(scale)
     lowest, highest = cupy.stack([h.min(), h.max()]).tolist()
@@ -171,14 +177,19 @@ def gram(X, h, mean, scale, blocks=None):
         return G - H, g - k
     sign = -1.0 if lowest < 0.0 else 1.0
     d = X.shape[1]
-    G = cupy.zeros((d + 1, d + 1))
     if hasattr(X, "indptr"):
         X, h = _sampled_rows(X, h, blocks)
         blocks = None
-    rows = int(max(64, cupy_products.CHUNK_BYTES // (8 * (d + 1))))
+    rows, G, half = int(max(64, cupy_products.CHUNK_BYTES // (8 * (d + 1)))), None, d >= SYRK_COLUMNS
     for start, stop in _merged(blocks, X.shape[0], rows):
         A = _standardised(X, start, stop, d + 1, h, mean, scale)
-        G += A.T @ A
+        if G is None:  # in the order of A, or syrk would copy it
+            G = cupy.zeros((d + 1, d + 1), order="F" if A.strides[0] < A.strides[1] else "C")
+        if half:
+            syrk("T", A, out=G, alpha=1.0, beta=1.0, lower=True)
+        else:
+            G += A.T @ A
+    G = cupy.tril(G) + cupy.tril(G, -1).T if half else G
     return sign * G[:d, :d], sign * G[:d, d]
 
 
@@ -286,11 +297,9 @@ def _moments_sparse(X, s, centre):
     """Return `moments` of CSR; the shift is zero, which the zeros of a sparse column make harmless."""
     n, d = X.shape
     weights = cupy.broadcast_to(s, (n,))
-    columns = X.tocsc()
-    sizes = abs(columns).max(axis=0).toarray().ravel() if n else cupy.zeros(d)
-    top = sizes.astype(cupy.float64)
-    unit = cupy.where(top > 0.0, top, cupy.ones_like(top))
     pieces = transposed_pieces(X)
+    top = pieces.largest()
+    unit = cupy.where(top > 0.0, top, cupy.ones_like(top))
     two = cupy.ascontiguousarray(weights)[:, None]
     first = pieces.product(two)[:, 0] / unit
     second = pieces.product(two, unit=unit)[:, 0]

@@ -21,10 +21,10 @@ PIECE = 4_096
 class Dense:
     """Products with a dense X by cuBLAS, on chunks of rows in double precision."""
 
-    def __init__(self, X):
+    def __init__(self, X, K: int = 1):
         self.X = X
         n, d = X.shape
-        rows = int(max(1, CHUNK_BYTES // (8 * max(1, d))))
+        rows = int(max(1, CHUNK_BYTES // (8 * max(1, d + (2 * K if K > 1 else 0)))))
         self.chunks = [(k, min(k + rows, n)) for k in range(0, n, rows)]
 
     def doubles(self, start, stop):
@@ -112,11 +112,21 @@ class Pieces:
         else:
             arguments, name, lanes = (*head, np.int32(K), constant, out), "product_k", power_of_two(K)
         kernel("sparse", name, L=lanes, **self.constants)(grid_of(self.count * lanes), (THREADS,), arguments)
-        if self.first is None:
-            return out
+        return out if self.first is None else self._joined(out, K, False)
+
+    def largest(self):
+        """Return the largest absolute entry of each row, (columns,); 0 for an empty one."""
+        mean = int(self.data.shape[0]) // max(1, self.count)
+        out, lanes = cupy.empty((self.count, 1), dtype=cupy.float64), power_of_two(max(1, mean // 2))
+        arguments = (self.data, self.edges, np.int64(self.count), out)
+        kernel("sparse", "largest", L=lanes, **self.constants)(grid_of(self.count * lanes), (THREADS,), arguments)
+        return (out if self.first is None else self._joined(out, 1, True))[:, 0]
+
+    def _joined(self, out, K, largest):
+        """Return the sums of the pieces of each row, or the largest of them."""
         columns = int(self.first.shape[0]) - 1
         joined = cupy.empty((columns, K), dtype=cupy.float64)
-        arguments = (out, self.first, np.int64(columns), np.int32(K), joined)
+        arguments = (out, self.first, np.int64(columns), np.int32(K), np.int32(largest), joined)
         kernel("sparse", "join_pieces", L=32, **self.constants)(grid_of(columns * K), (THREADS,), arguments)
         return joined
 
@@ -138,5 +148,5 @@ def transposed_pieces(X) -> Pieces:
         return pieces
 
 
-def products(X):
-    return Sparse(X) if hasattr(X, "indptr") else Dense(X)
+def products(X, K: int = 1):
+    return Sparse(X) if hasattr(X, "indptr") else Dense(X, K)

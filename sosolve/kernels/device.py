@@ -67,7 +67,7 @@ def require(caller: str) -> ModuleType:
     Raises
     ------
     ImportError
-        If CuPy is not installed or cannot be imported.
+        If CuPy is not installed or cannot be imported, or finds no compiler or libraries of CUDA.
     RuntimeError
         If there is no driver, one too old for this CuPy, or no device; or if this process was forked from one that
         had used the device.
@@ -101,8 +101,32 @@ def require(caller: str) -> ModuleType:
             f"{caller} needs a CUDA device; CuPy {cupy.__version__}, built for CUDA {_dotted(built)}, reports "
             f"{problem!r}; found {here}: {cure}, or use device='cpu'"
         )
+    if _owner is None:
+        _check_libraries(cupy, caller, here)
     _owner = os.getpid()
     return cupy
+
+
+def _check_libraries(cupy: ModuleType, caller: str, here: str) -> None:
+    """Load the compiler and the libraries of CUDA that kernels and products need: CuPy looks for them when used.
+
+    Raises
+    ------
+    ImportError
+        If one is missing, with what brings all of them.
+    """
+    try:
+        cupy.cuda.nvrtc.getVersion()
+        for name in ("cublas", "cusolver", "cusparse"):
+            getattr(cupy.cuda, name)
+    except Exception as error:  # each release of CuPy has another type for it
+        package = f"cupy-cuda{cupy.cuda.runtime.runtimeGetVersion() // 1000}x"
+        first = str(error).strip().partition("\n")[0]
+        raise ImportError(
+            f"{caller} needs the compiler and the libraries of CUDA (nvrtc, cublas, cusolver, cusparse), which CuPy "
+            f'{cupy.__version__} cannot load ({first}); found {here}: pip install --upgrade "{package}[ctk]", which '
+            "brings them, or install the CUDA toolkit, or use device='cpu'"
+        ) from error
 
 
 def available() -> bool:

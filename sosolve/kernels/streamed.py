@@ -106,6 +106,37 @@ def to_device(X: np.ndarray) -> Any:
     return out
 
 
+def to_host(array: Any, out: np.ndarray) -> None:
+    """Copy an array in C order from the device to one of the same type and shape, through pinned buffers.
+
+    Fresh memory of the host is made ready page by page, which the threads of the pool share; while they copy one buffer
+    the next arrives.
+    """
+    import cupy
+
+    if out.nbytes <= BUFFER_BYTES // 4 or not out.flags.c_contiguous:
+        out[...] = array.get()
+        return
+    flat, target = array.reshape(-1), out.reshape(-1)
+    size = BUFFER_BYTES // 8 // out.itemsize
+    starts = range(0, flat.size, size)
+    stream, memory = cupy.cuda.get_current_stream(), []
+    for _ in range(2):
+        pinned = cupy.cuda.alloc_pinned_memory(size * out.itemsize)
+        memory.append(np.frombuffer(pinned, dtype=out.dtype, count=size))
+    arrived: list[Any] = []
+    for number in range(len(starts) + 1):
+        if number < len(starts):
+            part = flat[starts[number] : starts[number] + size]
+            part.get(out=memory[number % 2][: part.size], blocking=False)
+            arrived.append(stream.record())
+        if number:
+            start = starts[number - 1]
+            arrived[number - 1].synchronize()
+            stop = min(start + size, flat.size)
+            _copy(memory[(number - 1) % 2][: stop - start], target[start:stop])
+
+
 def _copy(source: np.ndarray, out: np.ndarray) -> None:
     """Copy rows over the threads of the pool."""
     count = int(max(1, min(16, source.nbytes // 2**21)))

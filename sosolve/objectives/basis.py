@@ -119,3 +119,12 @@ def sample_blocks(n: int, fraction: float, seed: int = 0) -> list[tuple[int, int
     rng = np.random.default_rng(seed)
     chosen = [int(rng.integers(a, b)) for a, b in pairwise(edges)]
     return [(k * size, min((k + 1) * size, n)) for k in chosen]
+
+
+def sampled_sum(h: Any, blocks: list[tuple[int, int]]) -> float:
+    """Return the sum of the entries of h, shape (n,), in row ranges; a device is waited for once, not for each."""
+    if isinstance(h, np.ndarray):
+        return sum(float(np.sum(h[a:b])) for a, b in blocks)
+    xp = array_namespace(h)
+    rows = xp.asarray(np.concatenate([np.arange(a, b) for a, b in blocks]), device=device(h))
+    return float(xp.sum(xp.take(h, rows)))

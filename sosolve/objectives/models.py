@@ -10,7 +10,7 @@ from array_api_compat import array_namespace, device, is_array_api_obj
 
 from ..kernels import kernels_for
 from ..protocols import Array, Counts
-from .basis import sample_blocks, take_columns, widened, without_outliers
+from .basis import sample_blocks, sampled_sum, take_columns, widened, without_outliers
 from .rough import Kronecker, from_gram, from_variance
 
 #: Most columns for which a dense d x d matrix serves as a preconditioner.
@@ -285,7 +285,7 @@ class LinearModel:
             G, g = self.kernels.gram(self.X, h, self.mean, self.scale, sample)
             total = xp.sum(h)
             if sample is not None:
-                seen = sum(float(xp.sum(h[a:b])) for a, b in sample)
+                seen = sampled_sum(h, sample)
                 factor = float(total) / seen if seen else 1.0
                 G, g = factor * G, factor * g
             tiles[k][other] = tiles[other][k] = G
@@ -337,7 +337,7 @@ class LinearModel:
             self.counts.n_passes += sample is None
             G, _ = self.kernels.gram(self.X, s, self.mean, self.scale, sample)
             if sample is not None:
-                G = G / max(sum(float(xp.sum(s[a:b])) for a, b in sample), 1e-300)
+                G = G / max(sampled_sum(s, sample), 1e-300)
             if self.fit_intercept:
                 G = xp.concat([G, xp.zeros((G.shape[0], 1), dtype=G.dtype, device=device(G))], axis=1)
                 last = xp.eye(G.shape[1], dtype=G.dtype, device=device(G))[-1:, :]

@@ -57,6 +57,7 @@ def curve_fit(
     *,
     full_output: bool = False,
     nan_policy: str | None = None,
+    device: str | None = None,
     **kwargs: Any,
 ) -> tuple:
     """Return the parameters of y = f(x, *p) + error by least squares, and their covariance.
@@ -90,6 +91,10 @@ def curve_fit(
     full_output : bool, default=False
     nan_policy : {None, "raise", "omit"}
         What to do with points that have a NaN in x or y.
+    device : {None, "auto", "cpu", "cuda"}
+        Where to fit a formula: on an NVIDIA device by the solver of `fit_curves` (then y may be an array of CuPy, and
+        tolerances and `max_nfev` are all the keywords). None is where y is; "auto" takes a device for a million points
+        and more where there is one.
     **kwargs
         ftol (1e-15), xtol and gtol (1e-12), max_nfev or maxfev, factor (10); or arguments of `least_squares`.
 
@@ -133,6 +138,15 @@ def curve_fit(
     """
     if "args" in kwargs:
         raise ValueError("'args' is not a supported keyword argument: bind further arguments with functools.partial")
+    if device is not None or not isinstance(ydata, np.ndarray | list | tuple):
+        from . import on_device
+
+        if on_device.is_wanted(f, ydata, device):
+            options = {**kwargs, "method": method, "jac": jac, "full_output": full_output or None}
+            return on_device.fit_there(
+                f, xdata, ydata, p0, sigma, absolute_sigma, check_finite, bounds, nan_policy, options
+            )
+        xdata, ydata, sigma = on_device.on_host(xdata, ydata, sigma)
     formula = None
     with np.errstate(all="ignore"):
         data = curve_data(xdata, ydata, sigma, check_finite, nan_policy)

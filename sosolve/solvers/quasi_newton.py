@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 from array_api_compat import array_namespace, device
 
 from ..history import Status
-from ..linalg import dot, norm
+from ..linalg import dot, dot_and_norms, norm
 from ..protocols import Array, Point
 from .base import Solver, Step
 from .line_search import ROUNDING, strong_wolfe
@@ -146,10 +149,10 @@ class QuasiNewton(Solver):
             status = Status.STALLED if abs(slope) <= floor else Status.LINE_SEARCH_FAILED
             return Step(point, state, False, status, **record)
         s, y = found.step_size * d, found.point.grad - g
-        sy = dot(s, y)
-        if sy > SAFE_CURVATURE * norm(s) * norm(y):
+        sy, length, change = dot_and_norms(s, y)
+        if sy > SAFE_CURVATURE * length * change:
             memory = self.update(memory, s, y, sy, precond)
-        record.update(step_size=found.step_size, step_norm=norm(s), actual=found.actual)
+        record.update(step_size=found.step_size, step_norm=length, actual=found.actual)
         return Step(found.point, state._replace(memory=memory, try_below=try_below), True, **record)
 
     def confirm(self, point: Point, estimate: float) -> tuple[float, int, Any]:
@@ -199,10 +202,10 @@ class BFGS(QuasiNewton):
             B = xp.stack([precond(eye[k, :]) for k in range(s.shape[0])])
             memory = 0.5 * (B + xp.matrix_transpose(B))
         if memory is None:
-            memory = (sy / dot(y, y)) * xp.eye(s.shape[0], dtype=s.dtype, device=device(s))
+            memory = (sy / (y @ y)) * xp.eye(s.shape[0], dtype=s.dtype, device=device(s))
         B = memory
         By = B @ y
-        factor = (1.0 + dot(y, By) / sy) / sy
+        factor = (1.0 + (y @ By) / sy) / sy
         outer = By[:, None] * s[None, :]
         return B + factor * (s[:, None] * s[None, :]) - (outer + xp.matrix_transpose(outer)) / sy
 
@@ -232,16 +235,17 @@ class LBFGS(QuasiNewton):
         """Return the two-loop product -B g."""
         if not memory:
             return -precond(g) if precond else -g
+        inner: Callable = dot if type(g) is np.ndarray else operator.matmul  # on a device no scalar is waited for
         q, weights = g, []
         for s, y, sy in reversed(memory):
-            weight = dot(s, q) / sy
+            weight = inner(s, q) / sy
             weights.append(weight)
             q = q - weight * y
         s, y, sy = memory[-1]
         My = precond(y) if precond else y
-        q = (sy / dot(y, My)) * (precond(q) if precond else q)
+        q = (sy / inner(y, My)) * (precond(q) if precond else q)
         for (s, y, sy), weight in zip(memory, reversed(weights), strict=True):
-            q = q + (weight - dot(y, q) / sy) * s
+            q = q + (weight - inner(y, q) / sy) * s
         return -q
 
     def update(

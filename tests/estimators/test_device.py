@@ -13,10 +13,10 @@ import sklearn
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 
-from sosolve import LogisticRegression, SoftmaxRegression
+from sosolve import LBFGS, LogisticRegression, SoftmaxRegression
 from sosolve.estimators import placement
 from sosolve.kernels import device
-from sosolve.kernels.streamed import StreamedRows, to_device
+from sosolve.kernels.streamed import StreamedRows, to_device, to_host
 
 on_host = pytest.mark.skipif(bool(host_cuda.reason_not_to_run()), reason=host_cuda.reason_not_to_run() or "can run")
 X, Y = load_iris(return_X_y=True)
@@ -107,6 +107,51 @@ def test_an_iteration_of_cg_waits_once(cupy):
         steps, products = int(fit.n_iter_[0]), fit.result_.counts.n_mv
         assert products > 3 * steps
         assert fake_cupy.counts["syncs"] <= products + 14 * steps + 20
+
+
+@on_host
+def test_an_iteration_of_lbfgs_waits_for_few_numbers(cupy):
+    """The two-loop recursion keeps its scalars on the device: the waits of an iteration do not grow with the memory."""
+    rng = np.random.default_rng(0)
+    A = rng.standard_normal((60, 4)) @ (np.eye(4) + 0.9)
+    labels = (A @ rng.standard_normal(4) + 3.0 * rng.standard_normal(60) > 0).astype(int)
+    solver = LBFGS(tol=1e-9, preconditioner="none", confirm_cg=0)
+    fake_cupy.counts.clear()
+    fit = LogisticRegression(solver=solver, device="cuda").fit(A, labels)
+    steps, evaluations = int(fit.n_iter_[0]), fit.result_.counts.n_value
+    assert steps > 8
+    assert fake_cupy.counts["syncs"] <= 5 * steps + 3 * evaluations + 20
+    close(fit, LogisticRegression(solver=solver).fit(A, labels))
+
+
+def test_a_sample_of_rows_waits_once(cupy):
+    """The sum over thousands of short row ranges is one number."""
+    from sosolve.objectives.basis import sample_blocks, sampled_sum
+
+    h = np.random.default_rng(0).random(50_000)
+    blocks = sample_blocks(50_000, 0.1)
+    assert len(blocks) > 20
+    there = cupy.asarray(h)
+    fake_cupy.counts.clear()
+    assert sampled_sum(there, blocks) == pytest.approx(sampled_sum(h, blocks), rel=1e-14)
+    assert fake_cupy.counts["syncs"] == 1
+
+
+def test_lengths_of_vectors_wait_once(cupy):
+    """Norms safe against overflow, and an inner product with two norms."""
+    from sosolve.linalg import dot_and_norms, norm
+
+    for a in ([3.0, 4.0], [3e-200, 4e-200], [3e200, 4e200], [0.0, 0.0], [np.inf, 1.0]):
+        fake_cupy.counts.clear()
+        assert norm(cupy.asarray(a)) == pytest.approx(norm(np.array(a)), rel=1e-14)
+        assert fake_cupy.counts["syncs"] == 1
+    assert np.isnan(norm(cupy.asarray([np.nan, 1.0])))
+    assert norm(cupy.asarray(np.zeros(0))) == 0.0
+    for scale in (1.0, 1e-150):
+        a, b = np.array([1.0, 2.0]) * scale, np.array([-1.0, 3.0]) * scale
+        fake_cupy.counts.clear()
+        assert dot_and_norms(cupy.asarray(a), cupy.asarray(b)) == pytest.approx(dot_and_norms(a, b), rel=1e-14)
+        assert fake_cupy.counts["syncs"] == (1 if scale == 1.0 else 3)
 
 
 @on_host
@@ -267,6 +312,15 @@ def test_without_a_device(monkeypatch, version, fault, words):
         LogisticRegression(device="cuda").fit(X, TWO)
 
 
+def test_without_the_libraries_of_cuda():
+    """CuPy and a driver, but no compiler: the package that brings all of it."""
+    with (
+        fake_cupy.installed(libraries="CuPy failed to load libnvrtc.so.12\nmore"),
+        pytest.raises(ImportError, match=r'load libnvrtc.so.12\); .* pip install --upgrade "cupy-cuda12x\[ctk\]"'),
+    ):
+        LogisticRegression(device="cuda").fit(X, TWO)
+
+
 def test_after_a_fork(cupy, monkeypatch):
     """A process forked from one that used the device is told so."""
     device.require("the parent")
@@ -290,3 +344,12 @@ def test_transfer_in_pinned_chunks(cupy, monkeypatch):
     rows = np.array([3, 3, 149, 0, 77, 78, 79, 80, 81, 82])
     np.testing.assert_array_equal(fake_cupy.to_host(StreamedRows(X, 8 * 4 * 3).gathered(rows)), X[rows])
     np.testing.assert_array_equal(fake_cupy.to_host(to_device(Y)), Y)
+
+
+def test_results_arrive_in_pinned_chunks(cupy, monkeypatch):
+    """Every number arrives once, in arrays that the buffers divide and others."""
+    monkeypatch.setattr("sosolve.kernels.streamed.BUFFER_BYTES", 8 * 8 * 10)
+    for A in (X, X[:40, 0].copy(), X[:1], Y.astype(np.int32)):
+        out = np.empty_like(A)
+        to_host(cupy.asarray(A), out)
+        np.testing.assert_array_equal(out, A)

@@ -52,3 +52,14 @@ def test_codes_are_not_copied():
 def test_continuous_numbers_are_refused(y):
     with pytest.raises(ValueError, match="Unknown label type"):
         classes_and_codes(y)
+
+
+@pytest.mark.parametrize("y", [[0, 1, 1, 0], [3, 7, 3], [5, 5], [-1, 1, 1], [0, 40, 4], [2**40, 2**40 + 1]])
+def test_equals_unique_in_other_libraries(y):
+    """Whole numbers close together are counted, others sorted."""
+    xs = pytest.importorskip("array_api_strict", reason="array-api-strict comes with the extra test")
+    classes, codes = classes_and_codes(xs.asarray(y))
+    expected, inverse = np.unique(y, return_inverse=True)
+    assert classes.dtype == xs.asarray(y).dtype
+    np.testing.assert_array_equal(np.asarray(classes), expected)
+    np.testing.assert_array_equal(np.asarray(codes), inverse)

@@ -54,13 +54,36 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
 }
 
-// Adds the pieces of each column: out (columns, K).
+// out[p] = the largest |value[e]| of the entries e of piece p, 0 where there is none; NaN where one is NaN.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    join_pieces(const double* parts, const i64* first, i64 columns, int K, double* out) {
+    largest(const T* value, const i64* edge, i64 pieces, double* out) {
+    const int lane = threadIdx.x % L;
+    constexpr int AT_ONCE = THREADS / L;
+    for (i64 start = (i64)blockIdx.x * AT_ONCE; start < pieces; start += (i64)gridDim.x * AT_ONCE) {
+        const i64 p = start + threadIdx.x / L;
+        double top = 0.0, check = 0.0;
+        if (p < pieces)
+            for (i64 e = edge[p] + lane; e < edge[p + 1]; e += L) {
+                const double entry = value[e];
+                top = fmax(top, fabs(entry));
+                check += entry != entry ? entry : 0.0;
+            }
+        top = lanes_max<L>(top);
+        check = lanes_sum<L>(check);
+        if (p < pieces && lane == 0) out[p] = check == check ? top : check;
+    }
+}
+
+// Adds the pieces of each column, or takes the largest of them: out (columns, K).
+extern "C" __global__ void __launch_bounds__(THREADS)
+    join_pieces(const double* parts, const i64* first, i64 columns, int K, int largest, double* out) {
     for (i64 t = (i64)blockIdx.x * THREADS + threadIdx.x; t < columns * K; t += (i64)gridDim.x * THREADS) {
         const i64 j = t / K;
         double sum = 0.0;
-        for (i64 p = first[j]; p < first[j + 1]; ++p) sum += parts[p * K + t % K];
+        for (i64 p = first[j]; p < first[j + 1]; ++p) {
+            const double part = parts[p * K + t % K];
+            sum = largest ? (part > sum || part != part ? part : sum) : sum + part;
+        }
         out[t] = sum;
     }
 }

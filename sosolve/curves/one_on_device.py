@@ -1,0 +1,59 @@
+"""One curve through very many points on an NVIDIA device: `fit_curves` with a single row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: Points from which device="auto" leaves the processor for a single curve where there is a device; an estimate: there a
+#: fit takes about a second.
+AUTO_SINGLE = 1_000_000
+
+
+def goes_there(device: str | None, is_formula: bool, n: int, there: bool = False) -> bool:
+    """Return whether a single fit runs on a device.
+
+    Parameters
+    ----------
+    device : {"auto", "cpu", "cuda"} or None
+        None is where the data are.
+    is_formula : bool
+    n : int
+        Points.
+    there : bool, default=False
+        Whether the data are on a device.
+
+    Raises
+    ------
+    ImportError, RuntimeError
+        When a device is asked for and none can be used.
+    ValueError
+        When the name is unknown, or the model has no source for a device.
+    """
+    if device is None and not there:
+        return False
+    if device == "auto" and not there:
+        from ..kernels.device import available
+
+        return is_formula and n >= AUTO_SINGLE and available()
+    from .batch_cuda import wanted
+
+    return wanted(device, there, is_formula, n)
+
+
+def fit_one(formula: Any, x: Any, y: Any, **options: Any) -> Any:
+    """Return the `CurvesResult` of one curve, computed on the device.
+
+    Parameters
+    ----------
+    formula : Formula or CurveForm
+    x : array of shape (n,) or (n, d)
+    y : array of shape (n,)
+        Of NumPy or CuPy.
+    **options
+        Of `fit_curves`.
+    """
+    from .batch import fit_curves
+
+    if "sigma" in options and options["sigma"] is not None and options["sigma"].ndim:
+        options["sigma"] = options["sigma"][None, :]
+    return fit_curves(formula, x, y[None, :], device="cuda", **options)
