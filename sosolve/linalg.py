@@ -132,7 +132,9 @@ def cholesky_solve(L: Array, b: Array) -> Array:
     if is_cupy_array(L):
         from cupyx.scipy.linalg import solve_triangular
 
-        U = L.T  # cuBLAS reads columns: of L itself CuPy would make a copy for each solve
+        U: Any = namespace(L).matrix_transpose(
+            L
+        )  # cuBLAS reads columns: of L itself CuPy would make a copy for each solve
         y = solve_triangular(U, b, lower=False, trans=1)
         return solve_triangular(U, y, lower=False)
     xp = array_namespace(L)

@@ -202,10 +202,12 @@ class BFGS(QuasiNewton):
             B = xp.stack([precond(eye[k, :]) for k in range(s.shape[0])])
             memory = 0.5 * (B + xp.matrix_transpose(B))
         if memory is None:
-            memory = (sy / (y @ y)) * xp.eye(s.shape[0], dtype=s.dtype, device=device(s))
+            yy: Any = y @ y
+            memory = (sy / yy) * xp.eye(s.shape[0], dtype=s.dtype, device=device(s))
         B = memory
         By = B @ y
-        factor = (1.0 + (y @ By) / sy) / sy
+        yBy: Any = y @ By
+        factor = (1.0 + yBy / sy) / sy
         outer = By[:, None] * s[None, :]
         return B + factor * (s[:, None] * s[None, :]) - (outer + xp.matrix_transpose(outer)) / sy
 
