@@ -91,9 +91,7 @@ def covariance(
     Bates and Watts (1988). Nonlinear Regression Analysis and Its Applications, section 2.2. Björck (1996), Numerical
     Methods for Least Squares Problems, section 2.8.3.
     """
-    m, p = _checked_shape(jac, residual)
-    held = np.zeros(p, dtype=bool) if fixed is None else np.asarray(fixed, dtype=bool)
-    degrees = m - np.count_nonzero(~held) if degrees_of_freedom is None else degrees_of_freedom
+    held, degrees = _checked(jac, residual, fixed, degrees_of_freedom)
     variance = _variance(residual, degrees, absolute_sigma)
     return _assembled(jac, held, variance)
 
@@ -148,11 +146,9 @@ def sandwich(
     A would not be positive definite; a row that a parameter rests on alone (h_i = 1) has no residual to tell its
     error, and gets the pooled one.
     """
-    m, p = _checked_shape(jac, psi)
-    held = np.zeros(p, dtype=bool) if fixed is None else np.asarray(fixed, dtype=bool)
-    w = np.ones(m) if weights is None else np.asarray(weights, dtype=np.float64)
+    held, degrees = _checked(jac, psi, fixed, degrees_of_freedom)
+    w = np.ones(psi.shape) if weights is None else np.asarray(weights, dtype=np.float64)
     root = np.sqrt(w)
-    degrees = m - np.count_nonzero(~held) if degrees_of_freedom is None else degrees_of_freedom
     variance = _variance(root * psi, degrees, absolute_sigma=False)
 
     def middle(Q: np.ndarray) -> np.ndarray:
@@ -200,7 +196,10 @@ def _assembled(
     return Covariance(matrix, np.sqrt(np.diagonal(matrix)), rank, null_vectors, identifiable, held, variance)
 
 
-def _checked_shape(jac: np.ndarray, residual: np.ndarray) -> tuple[int, int]:
+def _checked(
+    jac: np.ndarray, residual: np.ndarray, fixed: np.ndarray | None, degrees_of_freedom: float | None
+) -> tuple[np.ndarray, float]:
+    """Return which parameters are held, shape (p,), and the degrees of freedom, after a check of the arrays."""
     if jac.ndim != 2 or residual.shape != (jac.shape[0],):
         raise ValueError(
             f"received a Jacobian of shape {jac.shape} and residuals of shape {residual.shape}; expected (m, p) and "
@@ -212,7 +211,9 @@ def _checked_shape(jac: np.ndarray, residual: np.ndarray) -> tuple[int, int]:
             f"received a Jacobian that is not finite, first in row {rows[0]}, column {columns[0]}; expected finite "
             "derivatives at the optimum: check the model there"
         )
-    return jac.shape[0], jac.shape[1]
+    m, p = jac.shape
+    held = np.zeros(p, dtype=bool) if fixed is None else np.asarray(fixed, dtype=bool)
+    return held, m - np.count_nonzero(~held) if degrees_of_freedom is None else degrees_of_freedom
 
 
 def _column_norms(A: np.ndarray) -> np.ndarray:

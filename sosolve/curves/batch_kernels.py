@@ -19,10 +19,8 @@ from numba.extending import intrinsic
 
 from ..kernels import parts
 from ..kernels.cache import jit
+from ..kernels.numba_losses import EXACT, LOG2_E, exp_rest, power_of_two
 
-LOG2_E = 1.4426950408889634
-LN2_HI, LN2_LO = 0.693145751953125, 1.42860682030941723e-06  # ln 2 split so that k * LN2_HI is exact for |k| < 2^20
-EXACT = frozenset({"contract"})  # reassociation would merge the split above
 EPS = 2.220446049250313e-16
 
 #: The decorator of functions that are only called by compiled ones. Their loops run over a few parameters, where
@@ -80,43 +78,15 @@ def address(typingctx, array):
     return types.intp(array), codegen
 
 
-@intrinsic
-def _power_of_two(typingctx, k):
-    """Return 2.0 ** k for an int64 k in -1022 .. 1023 by writing its exponent bits."""
-
-    def codegen(context, builder, signature, args):
-        double = context.get_value_type(types.float64)
-        (value,) = args
-        bias, shift = (value.type(number) for number in (1023, 52))
-        return builder.bitcast(builder.shl(builder.add(value, bias), shift), double)
-
-    return types.float64(types.int64), codegen
-
-
 @jit(fastmath=EXACT, cached=False)
 def fast_exp(x):
-    """Return exp(x) to 1 ulp, 0 below -707, inf above 709.78; Taylor to degree 13 on |r| <= ln(2) / 2."""
+    """Return exp(x) to 1 ulp, 0 below -707, inf above 709.78."""
     z = x if x == x else 0.0
     z = -707.0 if z < -707.0 else z
     z = 709.782712893384 if z > 709.782712893384 else z
     k = np.floor(z * LOG2_E + 0.5)
-    r = (z - k * LN2_HI) - k * LN2_LO
-    p = 1.0 / 6227020800.0
-    p = p * r + 1.0 / 479001600.0
-    p = p * r + 1.0 / 39916800.0
-    p = p * r + 1.0 / 3628800.0
-    p = p * r + 1.0 / 362880.0
-    p = p * r + 1.0 / 40320.0
-    p = p * r + 1.0 / 5040.0
-    p = p * r + 1.0 / 720.0
-    p = p * r + 1.0 / 120.0
-    p = p * r + 1.0 / 24.0
-    p = p * r + 1.0 / 6.0
-    p = p * r + 0.5
-    p = p * r + 1.0
-    p = p * r + 1.0
     # 2^1024 is no float64, 2^1023 times 2 is reached in the product.
-    e = (2.0 * p) * _power_of_two(np.int64(np.int32(k)) - 1)
+    e = (2.0 * exp_rest(z, k)) * power_of_two(np.int64(np.int32(k)) - 1)
     e = 0.0 if x < -707.0 else e
     e = np.inf if x > 709.782712893384 else e
     return e if x == x else x

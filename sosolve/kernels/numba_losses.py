@@ -14,7 +14,7 @@ EXACT = frozenset({"contract"})  # reassociation would merge the split above
 
 
 @intrinsic
-def _power_of_two(typingctx, k):
+def power_of_two(typingctx, k):
     """Return 2.0 ** k for an int64 k in -1022 .. 1023 by writing its exponent bits."""
 
     def codegen(context, builder, signature, args):
@@ -27,10 +27,8 @@ def _power_of_two(typingctx, k):
 
 
 @jit(fastmath=EXACT, cached=False)
-def exp_negative(x):
-    """Return exp(x) for x <= 0 to 1 ulp, exp(-708) below that; Taylor to degree 13 on |r| <= ln(2) / 2."""
-    x = -708.0 if x < -708.0 else x
-    k = np.floor(x * LOG2_E + 0.5)
+def exp_rest(x, k):
+    """Return exp(x) / 2^k to 1 ulp for the whole number k nearest to x / ln(2): Taylor to degree 13."""
     r = (x - k * LN2_HI) - k * LN2_LO
     p = 1.0 / 6227020800.0
     p = p * r + 1.0 / 479001600.0
@@ -46,7 +44,15 @@ def exp_negative(x):
     p = p * r + 0.5
     p = p * r + 1.0
     p = p * r + 1.0
-    return p * _power_of_two(np.int64(np.int32(k)))
+    return p
+
+
+@jit(fastmath=EXACT, cached=False)
+def exp_negative(x):
+    """Return exp(x) for x <= 0 to 1 ulp, exp(-708) below that."""
+    x = -708.0 if x < -708.0 else x
+    k = np.floor(x * LOG2_E + 0.5)
+    return exp_rest(x, k) * power_of_two(np.int64(np.int32(k)))
 
 
 @jit(fastmath=EXACT, cached=False)

@@ -164,12 +164,12 @@ class Solver:
         return half_squared_decrement <= self.level(point) and max_abs(point.grad) <= gtol
 
     def check_settings(self) -> None:
-        """Check the settings that all solvers share and those in `_ranges`.
+        """Check the settings that all solvers share and those in `_ranges` and `_choices`.
 
         Raises
         ------
         ValueError
-            If a setting is outside its range.
+            If a setting is outside its range, or none of the words that are known.
         """
         at_least_zero = ("tol", "gtol", "ftol", "xtol", "max_iter", "max_time")
         for name, low, high in (*((n, 0.0, math.inf) for n in at_least_zero), *self._ranges):
@@ -181,9 +181,16 @@ class Solver:
                     f"received {name}={value!r} for {type(self).__name__}; expected a number in "
                     f"[{low:g}, {high:g}]: choose one in that range"
                 )
+        for name, words in self._choices:
+            if getattr(self, name) not in words:
+                raise ValueError(
+                    f"received {name}={getattr(self, name)!r} for {type(self).__name__}; expected one of "
+                    f"{', '.join(words)}: choose one"
+                )
 
-    #: (name, lowest, highest) of a solver's own numeric settings.
+    #: (name, lowest, highest) of a solver's own numeric settings, and (name, words) of those that are words.
     _ranges: ClassVar[tuple[tuple[str, float, float], ...]] = ()
+    _choices: ClassVar[tuple[tuple[str, tuple[str, ...]], ...]] = ()
 
     # ------------------------------------------------------------------ the loop
 

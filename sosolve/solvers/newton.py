@@ -11,7 +11,7 @@ from ..history import Status
 from ..linalg import dot, norm
 from ..protocols import Array, Point
 from .base import Solver, Step
-from .line_search import ROUNDING, backtrack
+from .line_search import ROUNDING, LineSearch, backtrack
 from .precondition import KINDS, Preconditioner, make_preconditioner
 from .subproblem import shifted_inverse, steihaug
 
@@ -30,7 +30,23 @@ def line_search_step(point: Point, state: object, d: Array, slope: float, **reco
     **record
         Fields of `Record` to report.
     """
-    found = backtrack(point.along(d), point, d, slope) if slope < 0.0 else None
+    return searched_step(
+        point, state, d, slope, backtrack(point.along(d), point, d, slope) if slope < 0.0 else None, **record
+    )
+
+
+def searched_step(point: Point, state: object, d: Array, slope: float, found: LineSearch | None, **record) -> Step:
+    """Return the step that a line search along d found; without one the fit is at rounding level, or has failed.
+
+    Parameters
+    ----------
+    point, state, d, **record
+        As for `line_search_step`.
+    slope : float
+        The decrease to first order along d, negative.
+    found : LineSearch or None
+        None where there was nothing to be searched.
+    """
     if found is None or found.point is None:
         floor = ROUNDING * abs(point.value)
         status = Status.STALLED if abs(slope) <= floor else Status.LINE_SEARCH_FAILED
@@ -130,20 +146,7 @@ class InexactNewton(Solver):
         ("switch_after", 0, math.inf),
         ("dense_size", 0, math.inf),
     )
-
-    def check_settings(self) -> None:
-        """Check the ranges and the name of the preconditioner.
-
-        Raises
-        ------
-        ValueError
-            If one is outside its range.
-        """
-        super().check_settings()
-        if self.preconditioner not in KINDS:
-            raise ValueError(
-                f"received preconditioner={self.preconditioner!r}; expected one of {', '.join(KINDS)}: choose one"
-            )
+    _choices: ClassVar[tuple[tuple[str, tuple[str, ...]], ...]] = (("preconditioner", KINDS),)
 
     def start(self, point: Point) -> CGState:
         """Return the state with a preconditioner built at the starting point."""

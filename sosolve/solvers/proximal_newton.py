@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..history import Status
-from ..linalg import dot, norm
+from ..linalg import dot
 from ..protocols import Array, Point
 from .base import Solver, Step
 from .composite_model import ModelMinimiser, minimise_model
-from .line_search import ROUNDING, backtrack_composite
-from .newton import line_search_step
+from .line_search import backtrack_composite
+from .newton import line_search_step, searched_step
 from .subproblem import solve_shifted
 
 #: Where the decrease of a loosely minimised model is below this multiple of the tolerance, the model is minimised
@@ -149,23 +149,8 @@ class ProximalNewton(Solver):
         state = ModelState(first, H if keep else None, found.predicted)
         if self._done(point, found, state):
             return Step(point, state, False, Status.CONVERGED, **record)
-        theta = point.theta
-        d = found.u - theta
         searched = backtrack_composite(point, found.u, found.linear) if found.linear < 0.0 else None
-        if searched is None or searched.point is None:
-            floor = ROUNDING * abs(point.value)
-            status = Status.STALLED if abs(found.linear) <= floor else Status.LINE_SEARCH_FAILED
-            return Step(point, state, False, status, **record)
-        return Step(
-            searched.point,
-            state,
-            True,
-            step_size=searched.step_size,
-            step_norm=searched.step_size * norm(d),
-            actual=searched.actual,
-            ratio=searched.actual / found.predicted if found.predicted else math.nan,
-            **record,
-        )
+        return searched_step(point, state, found.u - point.theta, found.linear, searched, **record)
 
     def _minimised(self, point: Any, H: Any) -> ModelMinimiser:
         """Return the minimiser of the model with the matrix H, exact where the decrease is near the tolerance."""

@@ -79,21 +79,7 @@ class QuasiNewton(Solver):
         ("sample_rows", 1e-6, 1.0),
         ("dense_size", 0, math.inf),
     )
-
-    def check_settings(self) -> None:
-        """Check the ranges and the name of the preconditioner.
-
-        Raises
-        ------
-        ValueError
-            If one is outside its range.
-        """
-        super().check_settings()
-        if self.preconditioner not in ("auto", "none"):
-            raise ValueError(
-                f"received preconditioner={self.preconditioner!r} for {type(self).__name__}; expected 'auto' or "
-                "'none': choose one"
-            )
+    _choices: ClassVar[tuple[tuple[str, tuple[str, ...]], ...]] = (("preconditioner", ("auto", "none")),)
 
     def direction(self, g: Array, memory: Any, precond: Preconditioner | None = None) -> Array:
         """Return -B g for the present inverse Hessian B."""

@@ -51,8 +51,12 @@ def stationarity(point: Any, box: Box | None) -> Stationarity:
     A residual at the rounding level of the parameters, |J_j'r| / ||J_j|| <= 2 eps sum_k ||J_k|| |theta_k|, is as
     good as 0: its direction is noise.
     """
-    J, r, g = point.jac, point.residual, point.grad
-    norms = np.sqrt(np.add.reduce(J * J, axis=0))
+    return stationarity_with(np.sqrt(np.add.reduce(point.jac * point.jac, axis=0)), point, box)
+
+
+def stationarity_with(norms: np.ndarray, point: Any, box: Box | None) -> Stationarity:
+    """Return what `stationarity` returns, for these column norms of J."""
+    r, g = point.residual, point.grad
     free = None if box is None else box.free(point.theta, g)
     parts = np.abs(g) / np.where(norms > 0.0, norms, 1.0)
     if free is not None:

@@ -146,22 +146,11 @@ class ResidualTrustRegion(ResidualSolver):
     second_try: bool = True
     accept: float = 1e-4
     _ranges: ClassVar = (("factor", 1e-300, math.inf), ("accept", 0.0, 0.25))
+    _choices: ClassVar = (("scaling", ("running-max", "none")),)
 
     def solve(self, factor: PivotedQR, radius: float, damping: float) -> ModelStep:
         """Return the step of the subproblem in scaled and permuted variables."""
         raise NotImplementedError(f"{type(self).__name__} has no subproblem: define solve(factor, radius, damping)")
-
-    def check_settings(self) -> None:
-        """Check the ranges and the name of the scaling.
-
-        Raises
-        ------
-        ValueError
-            If one is outside its range.
-        """
-        super().check_settings()
-        if self.scaling not in ("running-max", "none"):
-            raise ValueError(f"received scaling={self.scaling!r}; expected 'running-max' or 'none': choose one of them")
 
     def minimize(self, objective: Objective, theta0: Any, callback: Callback | None = None) -> Result:
         """Return the minimiser of a least-squares objective, after a second try where the first got stuck.

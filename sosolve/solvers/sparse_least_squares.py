@@ -13,7 +13,7 @@ from scipy.sparse.linalg import LinearOperator, lsmr
 from ..linalg import PivotedQR, norm, pivoted_qr
 from .bounds import Box
 from .least_squares_subproblem import levenberg_marquardt
-from .residual import EPS, Stationarity
+from .residual import EPS, Stationarity, stationarity, stationarity_with
 from .residual_trust_region import RegionState, ResidualTrustRegion, TrialStep
 
 #: Fraction of the linear decrease that a projected gradient step must keep; Conn, Gould and Toint (2000), 12.2.1.
@@ -158,23 +158,15 @@ class SparseLevenbergMarquardt(ResidualTrustRegion):
 
 def measured(point: Any, box: Box | None) -> Stationarity:
     """Return what `stationarity` returns, for a sparse Jacobian or an operator."""
-    J, r, g = point.jac, point.residual, point.grad
+    J, g = point.jac, point.grad
     if isinstance(J, LinearOperator):
         top = norm(g)
         norms = np.full(g.shape, norm(J @ (g / top)) if 0.0 < top < math.inf else 1.0)
     elif scipy.sparse.issparse(J):
         norms = np.sqrt(J.power(2).sum(axis=0))
     else:
-        norms = np.sqrt(np.add.reduce(J * J, axis=0))
-    free = None if box is None else box.free(point.theta, g)
-    parts = np.abs(g) / np.where(norms > 0.0, norms, 1.0)
-    if free is not None:
-        parts = np.where(free, parts, 0.0)
-    top = float(parts.max(initial=0.0))
-    if top == 0.0 or top <= 2.0 * EPS * float(norms @ np.abs(point.theta)):
-        return Stationarity(norms, 0.0, free)
-    size = math.sqrt(2.0 * point.value)
-    return Stationarity(norms, top / (size if 0.0 < size < math.inf else norm(r)), free)
+        return stationarity(point, box)
+    return stationarity_with(norms, point, box)
 
 
 def _in_plane(plane: Plane, radius: float, damping: float) -> tuple[np.ndarray, float]:

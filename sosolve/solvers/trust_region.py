@@ -72,25 +72,15 @@ class TrustRegion(InexactNewton):
         ("radius0", 1e-300, math.inf),
         ("accept", 0.0, 0.25),
     )
+    _choices: ClassVar[tuple[tuple[str, tuple[str, ...]], ...]] = (
+        *InexactNewton._choices,
+        ("subproblem", ("steihaug", "dogleg")),
+    )
 
     @property
     def needs(self) -> tuple[str, ...]:  # type: ignore[override]
         """What the chosen subproblem asks for."""
         return ("grad", "dense") if self.subproblem == "dogleg" else ("grad", "mv")
-
-    def check_settings(self) -> None:
-        """Check the ranges and the name of the subproblem.
-
-        Raises
-        ------
-        ValueError
-            If one is outside its range.
-        """
-        super().check_settings()
-        if self.subproblem not in ("steihaug", "dogleg"):
-            raise ValueError(
-                f"received subproblem={self.subproblem!r}; expected 'steihaug' or 'dogleg': choose one of them"
-            )
 
     def start(self, point: Point) -> CGState:
         """Return the state with the first radius."""

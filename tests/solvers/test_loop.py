@@ -253,10 +253,11 @@ def test_missing_curvature_is_one_readable_sentence():
         (NewtonCG(tol="small"), "received tol='small'"),
         (
             NewtonCG(preconditioner="ilu"),
-            "received preconditioner='ilu'; expected one of auto, none, jacobi, kronecker, cholesky",
+            "received preconditioner='ilu' for NewtonCG; expected one of auto, none, jacobi, kronecker, cholesky",
         ),
+        (LBFGS(preconditioner="jacobi"), "received preconditioner='jacobi' for LBFGS; expected one of auto, none"),
         (NewtonCG(rtol_max=2.0), "received rtol_max=2.0"),
-        (TrustRegion(subproblem="exact"), "received subproblem='exact'; expected 'steihaug' or 'dogleg'"),
+        (TrustRegion(subproblem="exact"), "received subproblem='exact' for TrustRegion; expected one of steihaug"),
         (TrustRegion(radius0=0.0), "received radius0=0.0"),
         (TrustRegion(accept=0.9), "received accept=0.9"),
         (LBFGS(memory=0), "received memory=0"),

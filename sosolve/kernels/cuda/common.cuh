@@ -64,14 +64,3 @@ __device__ inline double block_sum(double v, double* shared) {
     __syncthreads();
     return total;
 }
-
-__device__ inline double block_max(double v, double* shared) {
-    const double warp = lanes_max<32>(v);
-    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = warp;
-    __syncthreads();
-    double top = 0.0;
-    if (threadIdx.x == 0)
-        for (int k = 0; k < THREADS / 32; ++k) top = fmax(top, shared[k]);
-    __syncthreads();
-    return top;
-}
