@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .linalg import pivoted_qr, solve_upper
+from .linalg import column_norms, pivoted_qr, solve_upper
 
 #: A row whose share of its own fitted value is nearer to 1 has no residual of its own.
 LONE = 1e-8
@@ -182,11 +182,12 @@ def _assembled(
     identifiable, null_vectors, rank = np.ones(p, dtype=bool), np.zeros((p, 0)), 0
     if free.size:
         A = np.asarray(jac, dtype=np.float64)[:, free]
-        norms = _column_norms(A)
+        norms = column_norms(A)
+        norms = np.where(norms > 0.0, norms, 1.0)
         root, null, rank = _inverse_root(A / norms)
         lost = (np.abs(null) > 1e-6 * np.abs(null).max(initial=0.0)).any(axis=1)
         inner = variance * root if middle is None else root @ middle(A / norms @ root)
-        part = inner @ root.T / np.outer(norms, norms)
+        part = inner @ root.T / norms[:, None] / norms  # one after the other: their product may overflow
         part[lost, :] = part[:, lost] = np.nan
         matrix[np.ix_(free, free)] = part
         identifiable[free[lost]] = False
@@ -214,14 +215,6 @@ def _checked(
     m, p = jac.shape
     held = np.zeros(p, dtype=bool) if fixed is None else np.asarray(fixed, dtype=bool)
     return held, m - np.count_nonzero(~held) if degrees_of_freedom is None else degrees_of_freedom
-
-
-def _column_norms(A: np.ndarray) -> np.ndarray:
-    """Return the column norms of A, shape (p,), safe against overflow; 1 for a column of zeros."""
-    top = np.abs(A).max(axis=0, initial=0.0)
-    top = np.where(top > 0.0, top, 1.0)
-    norms = top * np.sqrt(np.square(A / top).sum(axis=0))
-    return np.where(norms > 0.0, norms, 1.0)
 
 
 def _variance(residual: np.ndarray, degrees: float, absolute_sigma: bool) -> float:

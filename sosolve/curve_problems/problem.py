@@ -77,6 +77,11 @@ class CurveProblem:
         return float(len(self.y)) if self.frequency is None else float(self.frequency.sum())
 
     @property
+    def unit_squared(self) -> float:
+        """Square of the residuals' unit; inf beyond the range of doubles."""
+        return self.unit * self.unit
+
+    @property
     def is_bounded(self) -> bool:
         """Whether a free parameter has a bound."""
         return bool((np.isfinite(self.lower) | np.isfinite(self.upper))[self.free].any())

@@ -130,9 +130,20 @@ def fit_curves(
             passes = _passes(target, jac, points.d)
             solve = _solver(passes, settings, points, starts, limits, not absolute_sigma, second_try, arrays)
             _on_threads(solve, points, advance)
+    _leave_out_overflows(arrays)
     if not covariance:
         arrays["covariance"] = None
     return CurvesResult(**arrays, names=names, model=target, device=where)
+
+
+def _leave_out_overflows(arrays: dict[str, np.ndarray]) -> None:
+    """Mark the fits whose squares are no finite numbers: what their tests said means nothing."""
+    lost = np.isinf(arrays["rss"])
+    if lost.any():
+        arrays["status"][lost] = FitStatus.NONFINITE_DATA
+        for name in ("params", "stderr", "r_squared", "rss"):
+            arrays[name][lost] = np.nan
+        arrays["covariance"][lost[: len(arrays["covariance"])]] = np.nan
 
 
 def _on_device(device: str | None, there: bool, formula: Formula | None, points) -> bool:

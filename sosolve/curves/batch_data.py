@@ -80,7 +80,7 @@ class Table:
         if spread is not None and spread.shape not in ((), (self.n,), y.shape):
             raise ValueError(
                 f"Received sigma or weights of shape {spread.shape}. Expected a number, ({self.n},) or {y.shape}. Give "
-                "one for all fits, one per point, or one per point of each fit."
+                "one for all fits, one per point, or one per point of each fit; for a covariance matrix use curve_fit."
             )
         self._to_s, self._spread = to_s, spread
         self._shared_x = self._flat(x).reshape(-1) if self.x_is_shared else None

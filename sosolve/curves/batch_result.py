@@ -24,7 +24,10 @@ class FitStatus(enum.IntEnum):
     )
     STALLED = -1, "stalled: no step reduces the sum of squares, yet no tolerance is met; look at the scale of the data"
     TOO_FEW_POINTS = -2, "has fewer points than parameters: fit a model with fewer, or leave this curve out"
-    NONFINITE_DATA = -3, "has points that are not finite: give them the weight 0, or leave this curve out"
+    NONFINITE_DATA = (
+        -3,
+        "has points that are not finite, or squares: give them the weight 0, or leave this curve out",
+    )
     NONFINITE_START = -4, "the model or its derivatives are not finite at the start: choose another p0"
     NOT_FITTED = -5, "was not reached"
 

@@ -123,7 +123,7 @@ class _Profile:
         if not math.isfinite(result.value):
             return math.inf
         self.known.append(problem.full(result.theta))
-        return _distance(self.curve, 2.0 * result.value * problem.unit**2)
+        return _distance(self.curve, 2.0 * result.value * problem.unit_squared)
 
 
 def _without_rest(curve: FittedCurve, problem: CurveProblem, j: int) -> Callable[[float], float]:
@@ -134,7 +134,7 @@ def _without_rest(curve: FittedCurve, problem: CurveProblem, j: int) -> Callable
         theta[j] = v
         with np.errstate(all="ignore"):
             r = problem.residual(problem.pack(theta))
-            value = float(r @ r) * problem.unit**2
+            value = float(r @ r) * problem.unit_squared
         return _distance(curve, value) if math.isfinite(value) else math.inf
 
     return distance

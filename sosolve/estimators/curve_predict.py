@@ -173,7 +173,7 @@ class CurvePredictions:
             with np.errstate(all="ignore"):
                 r = problem.residual(problem.pack(curve.theta))
                 w = problem.frequency if problem.frequency is not None and problem.loss != "linear" else 1.0
-                rss = float(np.sum(w * r * r)) * problem.unit**2
+                rss = float(np.sum(w * r * r)) * problem.unit_squared
             if not abs(rss - curve.rss) <= 1e-6 * curve.rss + 1e-18 * curve.tss:
                 raise ValueError(
                     f"received data with a sum of squares of {rss:.8g} at the fitted parameters, where the fit had "

@@ -118,7 +118,7 @@ def _projected(problem: CurveProblem, theta: np.ndarray, solver: ResidualSolver,
     _tell(watcher, projected.full)
     start = projected.start(theta)
     result = solver.minimize(projected.objective, start, watcher)
-    level = float(problem.root @ (problem.root * problem.y**2))
+    level = float(np.square(problem.root * problem.y).sum())
     alpha = _like_start(projected.objective, result, start, lower, upper, 1e-20 * level)
     return result, projected.full(alpha)
 
@@ -175,7 +175,7 @@ def _by_gradients(problem: CurveProblem, theta: np.ndarray, solver: Solver, watc
     _tell(watcher, scaled.full)
     with np.errstate(all="ignore"):
         result = solver.minimize(scaled.objective(), scaled.pack(theta), watcher)
-    back, end = unit**2, result.point
+    back, end = unit * unit, result.point
     rescaled = _End(end.theta, unit * end.raw_residual, unit * end.raw_jac * scale)  # type: ignore[union-attr]
     records = [
         replace(r, value=r.value * back, predicted=r.predicted * back, actual=r.actual * back) for r in result.history

@@ -161,7 +161,7 @@ def summarise(found: Found, start: np.ndarray, absolute_sigma: bool) -> FittedCu
     centre = np.average(problem.y, weights=(level / level.max()) ** 2)
     result = found.result
     result.point = result.state = None  # they hold the data
-    result.value *= problem.unit**2
+    result.value *= problem.unit_squared
     return FittedCurve(
         model=problem.model,
         theta=theta,
@@ -169,8 +169,8 @@ def summarise(found: Found, start: np.ndarray, absolute_sigma: bool) -> FittedCu
         covariance=known,
         free=problem.free,
         bound=bound,
-        rss=float(w @ raw**2) * problem.unit**2,
-        tss=float(np.sum((level * (problem.y - centre)) ** 2)) * problem.unit**2,
+        rss=float(w @ raw**2) * problem.unit_squared,
+        tss=float(np.sum((level * (problem.y - centre)) ** 2)) * problem.unit_squared,
         n_points=problem.total,
         dof=dof,
         noise=_noise(problem, theta, raw, dof, absolute_sigma),
@@ -187,7 +187,7 @@ def _noise(problem: CurveProblem, theta: np.ndarray, raw: np.ndarray, dof: float
         return problem.mad(theta) ** 2
     if absolute_sigma:
         return 1.0
-    return float(raw @ raw) / dof * problem.unit**2 if dof > 0 else float("nan")
+    return float(raw @ raw) / dof * problem.unit_squared if dof > 0 else float("nan")
 
 
 def _bounds_reached(problem: CurveProblem, theta: np.ndarray) -> tuple[str, ...]:

@@ -92,7 +92,8 @@ class FunctionObjective:
         value = np.asarray(value)
         if value.size != 1:
             raise ValueError(
-                f"The objective function must return a scalar value: received shape {value.shape}; return a float"
+                "The user-provided objective function must return a scalar value: received shape "
+                f"{value.shape}; return a float"
             )
         if grad is not None:
             self.counts.n_grad += 1

@@ -36,7 +36,7 @@ class ResidualLeastSquares(LeastSquares):
         super().__init__(fun, size, jac, **settings)
         self._first: ResidualPoint | None = None
         self._dense = False
-        self.output = ""
+        self.output, self.precision = "", 0.0
 
     def densify(self) -> None:
         """Make sparse Jacobians dense from now on; the start's too."""
@@ -88,6 +88,7 @@ class ResidualLeastSquares(LeastSquares):
             return raw
         if not self.output:
             self.output = "c" if raw.dtype.kind == "c" else "low" if raw.dtype in (np.float32, np.float16) else "f"
+            self.precision = float(np.finfo(raw.dtype).eps) if self.output == "low" else 0.0
         if raw.dtype.kind == "c":
             return np.full(raw.shape, np.nan)
         return raw.astype(np.float64)

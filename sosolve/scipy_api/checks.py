@@ -59,15 +59,24 @@ def as_bounds(bounds: Any, size: int) -> tuple[np.ndarray, np.ndarray]:
     Raises
     ------
     ValueError
-        If there are not two of them, the shapes do not fit, or a lower one is not below the upper one.
+        If there are not two of them, they are no numbers, the shapes do not fit, or a lower one is not below the upper
+        one.
     """
-    if isinstance(bounds, Bounds):
-        bounds = (bounds.lb, bounds.ub)
+    if isinstance(bounds, Bounds):  # Bounds(0, 1) holds arrays of length 1
+        bounds = tuple(side[0] if np.shape(side) == (1,) else side for side in (bounds.lb, bounds.ub))
+    bounds = (None, None) if bounds is None else bounds
+    if not isinstance(bounds, list | tuple | np.ndarray):
+        raise ValueError(f"`bounds` must contain 2 elements: received {bounds!r}; pass (lower, upper)")
     if len(bounds) != 2:
         raise ValueError(f"`bounds` must contain 2 elements: received {len(bounds)}; pass (lower, upper)")
     sides = []
     for side, default in zip(bounds, (-np.inf, np.inf), strict=True):
-        side = np.asarray(default if side is None else side, dtype=np.float64)
+        try:
+            side = np.asarray(default if side is None else side, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"`bounds` must hold numbers: received {side!r}; pass (lower, upper), with inf where there is no bound"
+            ) from None
         # Bounds() holds arrays of length 1
         sides.append(np.full(size, side.item()) if side.ndim == 0 else side)
         if isinstance(bounds, tuple) and side.shape == (1,) and size > 1 and not np.isfinite(side[0]):
@@ -182,10 +191,15 @@ def check_choices(method: str, jac: Any, tr_solver: Any, loss: Any, verbose: Any
     if method == "lm" and not (isinstance(loss, str) and loss == "linear"):
         raise ValueError(f"method='lm' supports only 'linear' loss function: received {loss!r}; use method='trf'")
     one_of("verbose", verbose, (0, 1, 2))
-    if max_nfev is not None and not max_nfev > 0:
+    if max_nfev is not None and not (is_number(max_nfev) and max_nfev > 0):
         raise ValueError(
             f"`max_nfev` must be None or positive integer: received {max_nfev!r}; None sets no small limit"
         )
+
+
+def is_number(value: object) -> bool:
+    """Return whether a value is a real number, no array and no text."""
+    return isinstance(value, int | float | np.integer | np.floating)
 
 
 def tr_settings(tr_options: Any) -> dict[str, Any]:

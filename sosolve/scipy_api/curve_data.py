@@ -13,6 +13,8 @@ import scipy.linalg
 THREADED = 8192
 #: Sums of squares of y, other than 0, that double precision holds to all its digits.
 SQUARES = (1e-303, 1e303)
+#: Largest |y| that a unit of its own makes ordinary: beyond it digits, or derivatives, are lost.
+RANGE = (1e-290, 1e250)
 
 
 class CurveData(NamedTuple):
@@ -22,9 +24,9 @@ class CurveData(NamedTuple):
     ----------
     x : object
         A float64 array where an array, list or tuple came in; else what came in.
-    y : ndarray of shape (m,), or () to be broadcast
+    y : ndarray of shape (m,), or (1,) to be broadcast
     weights : ndarray of shape (m,) or (), or None
-        1 / sigma.
+        1 / sigma; without sigma 1 / (a unit of y) where squares of y would leave the range of floating point.
     factor : ndarray of shape (m, m), or None
         L with L L' = sigma, where sigma is a covariance matrix.
     advice : str
@@ -46,7 +48,9 @@ class CurveData(NamedTuple):
         return a
 
 
-def curve_data(xdata: Any, ydata: Any, sigma: Any, check_finite: bool | None, nan_policy: str | None) -> CurveData:
+def curve_data(
+    xdata: Any, ydata: Any, sigma: Any, check_finite: bool | None, nan_policy: str | None, absolute: bool = False
+) -> CurveData:
     """Return the checked data of `curve_fit`.
 
     Raises
@@ -68,12 +72,10 @@ def curve_data(xdata: Any, ydata: Any, sigma: Any, check_finite: bool | None, na
             "returns as many values"
         )
     x = real_array(xdata, "xdata", check_finite) if isinstance(xdata, list | tuple | np.ndarray) else xdata
+    y = y.reshape(1) if y.ndim == 0 else y
     if sigma is None:
-        if not SQUARES[0] < sum_of_squares(y.ravel()) < SQUARES[1] and y.any() and np.isfinite(y).all():
-            raise ValueError(
-                f"`ydata` must have squares that floating point can hold: received numbers up to "
-                f"{float(np.abs(y).max()):g}, expected about 1e-150 to 1e150; give y in other units, or pass sigma"
-            )
+        if not SQUARES[0] < sum_of_squares(y) < SQUARES[1] and y.any() and np.isfinite(y).all():
+            return CurveData(x, y, np.array(1.0 / unit_of(y, absolute)), None)
         return CurveData(x, y, None, None)
     weights, factor = _transform(sigma, y.size)
     return CurveData(x, y, weights, factor)
@@ -113,6 +115,23 @@ def real_array(data: Any, name: str, check_finite: bool) -> np.ndarray:
     return view
 
 
+def unit_of(y: np.ndarray, absolute: bool) -> float:
+    """Return a power of two near the largest |y|: in it the squares of residuals are ordinary numbers.
+
+    Raises
+    ------
+    ValueError
+        If y is too close to the ends of floating point, or its errors are said to be 1 in the units of y.
+    """
+    top = float(np.abs(y).max())
+    if absolute or not RANGE[0] < top < RANGE[1]:
+        raise ValueError(
+            f"`ydata` must have squares that floating point can hold: received numbers up to {top:g}, expected about "
+            "1e-150 to 1e150; give y in other units, or pass sigma"
+        )
+    return math.ldexp(1.0, math.frexp(top)[1])
+
+
 def sum_of_squares(a: np.ndarray) -> float:
     """Return a'a for an array of shape (m,)."""
     return float(a.dot(a) if a.shape[0] < THREADED else np.einsum("i,i", a, a))
@@ -149,7 +168,13 @@ def _without_nan(xdata: Any, ydata: Any, sigma: Any, nan_policy: str) -> tuple[A
 
 def _transform(sigma: Any, size: int) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Return 1 / sigma, or the Cholesky factor of a covariance matrix."""
-    errors = real_array(sigma, "sigma", True)
+    errors = real_array(sigma, "sigma", False)
+    if not np.isfinite(errors).all():
+        bad = np.argwhere(~np.isfinite(errors))[0]
+        raise ValueError(
+            f"`sigma` must not contain infs or NaNs: received {errors[tuple(bad)]} at {bad.tolist()}; leave such "
+            "points out of x, y and sigma"
+        )
     if errors.size == 1 or errors.shape == (size,):
         if not (errors > 0.0).all():
             raise ValueError(
@@ -158,6 +183,13 @@ def _transform(sigma: Any, size: int) -> tuple[np.ndarray | None, np.ndarray | N
             )
         return 1.0 / (errors.reshape(()) if errors.size == 1 else errors), None
     if errors.shape == (size, size):
+        gap = np.abs(errors - errors.T)
+        if (gap > 1e-8 * np.abs(errors).max()).any():
+            i, j = np.unravel_index(int(gap.argmax()), gap.shape)
+            raise ValueError(
+                f"`sigma` must be symmetric: received {errors[i, j]:g} in row {i}, column {j} and {errors[j, i]:g} in "
+                f"row {j}, column {i}; pass the covariance of the observations"
+            )
         try:
             return None, scipy.linalg.cholesky(errors, lower=True)
         except np.linalg.LinAlgError:

@@ -122,8 +122,8 @@ def check_lm(box: dict, size: int, points: int) -> None:
         )
 
 
-def first_residuals(f: Callable, data: CurveData, theta: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Return the residuals at the start, shape (m,), and whether f works in low precision, after a look at it.
+def first_residuals(f: Callable, data: CurveData, theta: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the residuals at the start, shape (m,), and the precision of f where that is low, else 0.
 
     Raises
     ------
@@ -144,7 +144,7 @@ def first_residuals(f: Callable, data: CurveData, theta: np.ndarray) -> tuple[np
                 f"`f` must return one value for each y: received shape {values.shape}, expected {data.y.shape}; "
                 "flatten what it returns, or look for a mix-up of rows and columns in x"
             )
-        low = values.dtype in (np.float32, np.float16)
+        low = float(np.finfo(values.dtype).eps) if values.dtype in (np.float32, np.float16) else 0.0
         r = np.atleast_1d(data.whitened(values.astype(np.float64) - data.y if low else values - data.y))
         squares = float(r @ r)
     if not math.isfinite(squares) and not np.isfinite(r).all():

@@ -18,6 +18,7 @@ from ..solvers import Dogleg, LevenbergMarquardt
 from . import checks
 from .compiled import formula_fit
 from .curve_data import CurveData, curve_data
+from .curve_keywords import method_of, translated
 from .curve_start import (
     DEFAULT,
     UNBOUNDED,
@@ -29,14 +30,16 @@ from .curve_start import (
 )
 from .failures import FitError
 from .formulas import formula_model, formula_of
+from .jacobian_check import accusation, dense_jacobian, is_known, trust
 from .lean import CallableRows, is_lean, lean_fit
 from .outcome import packed
 from .residual_checks import checked_jacobian, choose_differences
+from .residual_noise import refined
 from .residuals import least_squares, robust_loss, run
 from .watch import Watch
 
 #: Keywords of the fit itself; any other one goes to `least_squares`.
-OWN = frozenset({"ftol", "xtol", "gtol", "maxfev", "max_nfev", "factor", "epsfcn", "col_deriv"})
+OWN = frozenset({"ftol", "xtol", "gtol", "max_nfev", "factor", "epsfcn"})
 #: Tests of a model that works in float32.
 LOW_FTOL, LOW_XTOL = 1e-7, 1e-5
 #: Where the caller gives no tolerances: those of `sosolve.LevenbergMarquardt`.
@@ -149,24 +152,26 @@ def curve_fit(
         xdata, ydata, sigma = on_device.on_host(xdata, ydata, sigma)
     formula = None
     with np.errstate(all="ignore"):
-        data = curve_data(xdata, ydata, sigma, check_finite, nan_policy)
+        data = curve_data(xdata, ydata, sigma, check_finite, nan_policy, absolute_sigma)
         if type(f) is not types.FunctionType and (isinstance(f, str) or hasattr(f, "value_and_jacobian")):
             formula, data = formula_of(f, data)
         theta, box = start_and_box(f, p0, bounds, None if formula is None else formula.size)
         if p0 is None and formula is not None:
             theta = found_start(formula, data, theta, box, kwargs.get("loss", "linear"))
-        if method is None:
-            method = "trf" if box else "lm"
-        checks.one_of("method", method, checks.METHODS)
+        method = method_of(method, box, kwargs)
+        if kwargs:
+            kwargs, jac = translated(kwargs, jac, method)
         if method == "lm":
             check_lm(box, theta.shape[0], data.y.size)
         if not (kwargs or box or full_output) and method != "dogbox" and is_lean(data, theta.shape[0]):
             found = None
             if formula is not None:
                 found = formula_fit(formula, data, theta, absolute_sigma)
-            elif jac is None or callable(jac) or jac == "auto":
+            elif jac is None or callable(jac) or (isinstance(jac, str) and jac == "auto"):
                 found = lean_fit(CallableRows(f, data, theta, jac if callable(jac) else None), theta, absolute_sigma)
             if found is not None:
+                if callable(jac):
+                    _check_jac(f, jac, data, found[0], box)
                 return found
     if formula is not None:
         f, jac = formula_model(formula)
@@ -184,8 +189,13 @@ def curve_fit(
         other = fit(f, jac, data, kicked, box, method, kwargs)
         if other.success and other.cost < (1.0 - 1e-8) * outcome.cost:
             outcome, uncertain = other, _uncertainty(other, absolute_sigma, kwargs)
+    is_own = callable(jac) and formula is None
     if not outcome.success:
-        raise FitError(f"Optimal parameters not found: {outcome.message}{data.advice}", outcome)
+        why = _accusation(f, jac, data, theta, box) if is_own else ""
+        why = f". {why}" if why else data.advice
+        raise FitError(f"Optimal parameters not found: {outcome.message.rstrip('.')}{why or '.'}", outcome)
+    if is_own:
+        _check_jac(f, jac, data, outcome.x, box)
     pcov = _matrix(uncertain, data.advice)
     if data.advice and "loss" not in kwargs and is_worse_than_constant(outcome.fun, data):
         outcome.message += f" The fit is worse than a constant{data.advice}."
@@ -208,7 +218,7 @@ def _fitted(f, jac, data: CurveData, theta: np.ndarray, box: dict, method: str, 
         derivative = "auto"
 
         def exact(p: np.ndarray) -> np.ndarray:
-            J = np.asarray(jac(x, *p), dtype=np.float64)
+            J = dense_jacobian(jac(x, *p))
             return J if plain else whitened(J)
 
     else:
@@ -217,16 +227,18 @@ def _fitted(f, jac, data: CurveData, theta: np.ndarray, box: dict, method: str, 
     objective = ResidualLeastSquares(fun, theta.shape[0], exact, derivative=derivative, offset=offset, **box)
     first = objective.begin(theta, r)
     if low and exact is None:
-        objective.output = "low"
+        objective.output, objective.precision = "low", low
         choose_differences(objective, first, jac, None, None, None, box)
     with np.errstate(all="ignore"):
         checked_jacobian(objective, first, method, None, None)
-    limit = kwargs.get("max_nfev", kwargs.get("maxfev")) or math.inf
+    limit = kwargs.get("max_nfev") or math.inf
     solver = _solver(method, box, limit, kwargs)
     watch = Watch(lambda: objective.n_residuals, limit)
     if low:  # the rounding of float32 hides smaller reductions
-        watch.ftol, watch.xtol = LOW_FTOL, LOW_XTOL
+        watch.ftol, watch.xtol = max(LOW_FTOL, low), max(LOW_XTOL, low)
     found = run(solver, objective, theta, watch)
+    if not watch.exhausted:
+        found = refined(objective, found, jac, box, lambda start: run(solver, objective, start, watch.again()))
     lower, upper = (box["lower"], box["upper"]) if box else (-math.inf, math.inf)
     outcome = packed(found, watch, objective, lower, upper, None)
     outcome.solver = solver.name
@@ -241,7 +253,6 @@ def _solver(method: str, box: dict, limit: float, kwargs: dict):
         given = [kwargs.get(name, TIGHT[name]) for name in names]
         settings.update(zip(names, checks.check_tolerances(*given, "trf"), strict=True))
     if limit < math.inf:
-        checks.check_choices(method, None, None, "linear", 0, limit)
         settings["max_iter"] = max(int(limit) - 1, 0)
     if kwargs.get("factor") is not None:
         settings["factor"] = kwargs["factor"]
@@ -251,10 +262,8 @@ def _solver(method: str, box: dict, limit: float, kwargs: dict):
 def _by_least_squares(f, jac, data: CurveData, theta, box: dict, method: str, kwargs: dict) -> OptimizeResult:
     """Return the outcome of `least_squares` with the caller's further arguments."""
     first_residuals(f, data, theta)
-    kwargs = dict(kwargs)
-    kwargs.setdefault("max_nfev", kwargs.pop("maxfev", None))
-    settings = {**TIGHT, **{name: value for name, value in kwargs.items() if name not in ("epsfcn", "col_deriv")}}
-    exact = (lambda p: data.whitened(np.asarray(jac(data.x, *p)))) if callable(jac) else jac
+    settings = {**TIGHT, **{name: value for name, value in kwargs.items() if name != "epsfcn"}}
+    exact = (lambda p: data.whitened(dense_jacobian(jac(data.x, *p)))) if callable(jac) else jac
     bounds = (box["lower"], box["upper"]) if box else UNBOUNDED
     return least_squares(
         lambda p: data.whitened(f(data.x, *p) - data.y), theta, exact, bounds=bounds, method=method, **settings
@@ -279,6 +288,22 @@ def _uncertainty(outcome: OptimizeResult, absolute_sigma: bool, kwargs: dict) ->
         return sandwich(jac / root[:, None], *loss.influence(outcome.fun))
 
 
+def _accusation(f: Any, jac: Any, data: CurveData, theta: np.ndarray, box: dict) -> str:
+    """Return a sentence on the wrong columns of the user's Jacobian at theta, "" where there are none."""
+    return accusation(lambda p: f(data.x, *p), lambda p: jac(data.x, *p), theta, box)
+
+
+def _check_jac(f: Any, jac: Any, data: CurveData, theta: np.ndarray, box: dict) -> None:
+    """Look at the user's Jacobian at the optimum, once for each function, and warn where it is not that of f."""
+    if is_known(jac):
+        return
+    wrong = _accusation(f, jac, data, theta, box)
+    if wrong:
+        warnings.warn(f"The fit and its covariance cannot be trusted: {wrong}.", OptimizeWarning, stacklevel=3)
+    else:
+        trust(jac)
+
+
 def _kicked(theta: np.ndarray, null_vectors: np.ndarray, box: dict) -> np.ndarray:
     """Return a point a tenth of theta away along the directions that the Jacobian does not see, inside the box.
 
@@ -297,12 +322,14 @@ def _kicked(theta: np.ndarray, null_vectors: np.ndarray, box: dict) -> np.ndarra
 
 def _matrix(found: Covariance, advice: str) -> np.ndarray:
     """Return the covariance, shape (p, p), of inf with a warning where it cannot be estimated."""
-    if math.isfinite(found.matrix.sum()):
+    if np.isfinite(found.matrix).all():
         return found.matrix
     lost = np.flatnonzero(~found.identifiable).tolist()
     why = f"parameters {lost} are not identifiable" if lost else "there are as few points as parameters"
     if not lost and math.isfinite(found.variance):
         why = "the loss is flat at the optimum, too many points count as outliers"
+        if np.isinf(found.matrix).any():
+            why = "its numbers leave the range of floating point, give y and x other units"
     warnings.warn(
         f"Covariance of the parameters could not be estimated: {why}; fix parameters, or add points{advice}.",
         OptimizeWarning,

@@ -150,8 +150,8 @@ class CallableRows:
         """Return the sums at the point that was evaluated last."""
         turned = products(self.J, self.r) if crossed else None
         if self.jac is not None:
-            J = asarray(self.jac(self.x, *at[1]), dtype=np.float64)
-            if J.shape != self.J.T.shape:
+            J = asarray(self.jac(self.x, *at[1]))
+            if J.shape != self.J.T.shape or J.dtype.kind not in "fiub":
                 return None
             self.J[:] = J.T
             return self.sums(), [1.0] * len(at[0]), turned

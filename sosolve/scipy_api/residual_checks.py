@@ -15,6 +15,8 @@ from . import checks
 
 #: A sparse Jacobian with at most this many entries, zeros included, is factorised as a dense one: LSMR is slower.
 DENSE_ENTRIES = 100_000
+#: Precision above which forward differences are of no use: that of float16 is 1e-3.
+HALF = 1e-4
 
 
 def checked_start(objective: ResidualLeastSquares, theta: np.ndarray, method: str):
@@ -78,12 +80,14 @@ def choose_differences(objective, first, jac, diff_step, pattern, workers, box) 
     if callable(jac) or (diff_step is None and pattern is None and not low and workers in (None, 1)):
         return
     scheme = "2-point" if jac in (None, "auto") or (low and jac == "cs") else jac
+    if low and objective.precision > HALF:
+        scheme = "3-point"
     objective.differences = SteppedDifferences(
         objective.fun,
         scheme,
         sparsity=pattern,
         relative_step=diff_step,
-        precision=float(np.finfo(np.float32).eps) if low else checks.EPS,
+        precision=objective.precision if low else checks.EPS,
         mapping=mapper(workers),
         **box,
     )

@@ -20,11 +20,14 @@ from . import checks
 from .failures import keep_best
 from .outcome import described, packed
 from .residual_checks import checked_jacobian, checked_sparsity, checked_start, choose_differences
-from .scaled import choose_solver
+from .residual_noise import refined
+from .scaled import choose_solver, least_squares_in_unit
 from .watch import Watch, user_callback
 
 #: ftol and xtol above this end a fit by themselves; below it they need a small cosine, see `ResidualSolver`.
 LOOSE = 1e-7
+#: Residuals whose squares underflow, or overflow to the end of the fit: they get a unit of their own.
+TINY, HUGE = 1e-140, 1e150
 
 
 def least_squares(
@@ -129,6 +132,11 @@ def least_squares(
     objective = _objective(fun, theta.shape[0], jac, args, kwargs, loss, f_scale, box)
     with np.errstate(all="ignore"):
         first = checked_start(objective, theta, method)
+        size = float(np.abs(first.raw_residual).max())
+    given = (x0, jac, bounds, method, ftol, xtol, gtol, x_scale, loss, f_scale, diff_step, tr_solver, tr_options)
+    given = (*given, jac_sparsity, max_nfev, verbose, args, kwargs, callback, workers)
+    if 0.0 < size < TINY and objective.loss is None:
+        return least_squares_in_unit(least_squares, 2.0 ** math.frexp(size)[1], fun, *given)
     pattern = checked_sparsity(jac_sparsity, jac, method, tr_solver, (first.raw_residual.shape[0], theta.shape[0]))
     choose_differences(objective, first, jac, diff_step, pattern, workers, box)
     with np.errstate(all="ignore"):
@@ -143,6 +151,10 @@ def least_squares(
     # A user who asks for few digits wants to stop early, also where the cosine is not small yet.
     watch.ftol, watch.xtol = (t if t is not None and t > LOOSE else 0.0 for t in (settings["ftol"], settings["xtol"]))
     found = run(solver, objective, theta, watch)
+    if found.status is Status.NONFINITE and size > HUGE and objective.loss is None:
+        return least_squares_in_unit(least_squares, 2.0 ** math.frexp(size)[1], fun, *given)
+    if not (watch.stopped or watch.exhausted):
+        found = refined(objective, found, jac, box, lambda start: run(solver, objective, start, watch.again()))
     rough = not callable(jac) and jac in ("2-point", "3-point")
     outcome = packed(found, watch, objective, lower, upper, settings["gtol"], rough)
     outcome.solver = solver.name

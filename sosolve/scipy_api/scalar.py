@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import LbfgsInvHessProduct, OptimizeResult, OptimizeWarning
+from scipy.optimize import HessianUpdateStrategy, LbfgsInvHessProduct, OptimizeResult, OptimizeWarning
 
 from ..history import Result, Status
 from ..linalg import max_abs
@@ -227,10 +227,12 @@ def _bounded(cls: type[Solver]) -> type[Solver]:
 
 def _refuse_constraints(constraints: Any) -> None:
     """Raise ValueError where there are constraints."""
+    if constraints is None:
+        return
     if isinstance(constraints, Mapping) or not isinstance(constraints, list | tuple) or len(constraints):
         raise ValueError(
             "received `constraints`; expected none, these methods know bounds alone: use scipy.optimize.minimize with "
-            " 'trust-constr' or 'SLSQP'"
+            "'trust-constr' or 'SLSQP'"
         )
 
 
@@ -238,6 +240,8 @@ def _objective(fun, size, args, jac, hess, hessp, cls, options, box: Box | None)
     """Return the objective of the arguments of `minimize`."""
     if not callable(jac) and jac not in (None, False, True):
         checks.one_of("jac", jac, ("2-point", "3-point", "cs", True, False, None))
+    if isinstance(hess, HessianUpdateStrategy):
+        hess = None  # differences of gradients serve
     if hess is not None and not callable(hess) and hess not in ("2-point", "3-point", "cs"):
         raise ValueError(f"`hess` must be a function or None: received {type(hess).__name__}; pass hess(x) -> (p, p)")
     args = args if isinstance(args, tuple) else (args,)
@@ -328,11 +332,11 @@ def _code(found: Result, watch: Watch, solver: Any) -> tuple[int, str]:
         return CALLBACK_CODE, "`callback` raised `StopIteration`."
     if watch.exhausted:
         return 1, "Maximum number of function evaluations has been exceeded: the best point is kept; raise maxfev."
-    if found.status is Status.MAX_ITER or found.status is Status.MAX_TIME:
-        return 1, f"Maximum number of iterations has been exceeded: {found.status.value}."
     if found.status is Status.NONFINITE:
         return 3, f"NaN or inf at the start: {found.status.value}."
     grad_norm = found.grad_norm if lower is None else max_abs(solver.projected(found.point))
     if grad_norm <= solver.gtol:
         return 0, "Optimization terminated successfully: the gradient is within gtol, no more can be won by rounding."
+    if found.status is Status.MAX_ITER or found.status is Status.MAX_TIME:
+        return 1, f"Maximum number of iterations has been exceeded: {found.status.value}."
     return 2, f"Desired error not necessarily achieved: {found.status.value}."

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+import scipy.sparse
+from scipy.optimize import OptimizeResult
+from scipy.sparse.linalg import LinearOperator
 
 from ..linalg import PivotedQR, norm
 from ..solvers import Dogleg, LevenbergMarquardt
@@ -61,3 +67,37 @@ def choose_solver(method, tr_solver, kind, scale, options, settings) -> Residual
         options = {name: value for name, value in options.items() if name != "show"}
         return _UnitsSparse(**settings, **options)
     return (_UnitsDogleg if method == "dogbox" else _UnitsLM)(**settings)
+
+
+def least_squares_in_unit(fit: Callable, unit: float, fun: Callable, x0: Any, jac: Any, *given: Any) -> OptimizeResult:
+    """Return the outcome of `least_squares` with residuals and Jacobian divided by a unit, in the caller's units.
+
+    Their squares are then ordinary numbers, where those of the caller's leave the range of floating point; the cost
+    in the outcome may be 0 or inf.
+    """
+    exact = Divided(jac, unit) if callable(jac) else jac
+    outcome = fit(Divided(fun, unit), x0, exact, *given)
+    with np.errstate(all="ignore"):
+        for name in ("fun", "jac", "grad", "cost", "optimality", "grad", "cost", "optimality"):
+            outcome[name] = outcome[name] * unit
+    return outcome
+
+
+class Divided:
+    """A user's function divided by a unit; picklable where the function is.
+
+    Parameters
+    ----------
+    function : callable
+    unit : float
+    """
+
+    def __init__(self, function: Callable, unit: float):
+        self.function, self.unit = function, unit
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return function(...) / unit."""
+        found = self.function(*args, **kwargs)
+        if isinstance(found, LinearOperator) or scipy.sparse.issparse(found):
+            return found * (1.0 / self.unit)
+        return np.asarray(found) / self.unit

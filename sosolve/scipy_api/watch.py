@@ -85,6 +85,11 @@ class Watch:
         self.every, self.path = False, None
         self.ftol = self.xtol = 0.0
 
+    def again(self) -> Watch:
+        """Return this watch for another run from where the first one ended."""
+        self.loose, self.best = "", None
+        return self
+
     def is_loose_enough(self, record: Record, point: Any) -> bool:
         """Return whether a tolerance far above the rounding level is met, whatever the cosine."""
         if record.actual <= self.ftol * (record.value + record.actual) and record.ratio > 0.25:

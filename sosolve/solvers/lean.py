@@ -190,7 +190,7 @@ def bent(bend: Rows, h: tuple, turn: list[float], widest: list[float], cost: flo
     In the units of D. S stays as it is where the turn is noise of the derivatives, or would outweigh J'J.
     """
     turn = [t - sum(map(mul, row, h)) for t, row in zip(turn, bend)]
-    size = sum([t * t / (d * d) for t, d in zip(turn, widest)])
+    size = sum([(q := t / d) * q for t, d in zip(turn, widest)])
     along = sum(map(mul, turn, h))
     if size < TURN * TURN * cost or not size < abs(along):
         return bend

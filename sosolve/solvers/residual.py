@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from ..history import Result, Status
-from ..linalg import norm
+from ..linalg import column_norms, norm
 from ..protocols import Objective
 from .base import Callback, Solver
 from .bounds import Box
@@ -51,7 +51,7 @@ def stationarity(point: Any, box: Box | None) -> Stationarity:
     A residual at the rounding level of the parameters, |J_j'r| / ||J_j|| <= 2 eps sum_k ||J_k|| |theta_k|, is as
     good as 0: its direction is noise.
     """
-    return stationarity_with(np.sqrt(np.add.reduce(point.jac * point.jac, axis=0)), point, box)
+    return stationarity_with(column_norms(point.jac), point, box)
 
 
 def stationarity_with(norms: np.ndarray, point: Any, box: Box | None) -> Stationarity:
