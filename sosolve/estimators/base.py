@@ -9,7 +9,6 @@ from collections.abc import Callable
 from numbers import Integral, Real
 
 import numpy as np
-import scipy.sparse
 from array_api_compat import array_namespace
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
@@ -34,11 +33,13 @@ from .arguments import unfinished
 from .auto import START_TOL, choose, first_state, proximal, start_solver
 from .certificate import certify
 from .common import Watcher, advised, restored_on_error
+from .inputs import check_indices, refuse_masked
 from .offsets import with_offset
 from .optimality import percent
 from .outputs import OneRowEach
 from .placement import DEVICES, guarded
 from .problem import Problem
+from .scores import linear_scores, log_softmax
 from .second import doubted, gone_on, may_go_on, settled
 
 #: Names of scikit-learn's solvers that have no second-order counterpart: the automatic choice stands in for them.
@@ -242,15 +243,16 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
         """Return X coef' + intercept + offset, shape (n, rows of coef_), for the public method of that name."""
         check_is_fitted(self)
         check_same_namespace(X, self, attribute="coef_", method=method)
+        refuse_masked(X, "X", type(self).__name__)
+        check_indices(X)
         try:
-            X = validate_data(self, X, accept_sparse="csr", reset=False)
+            with np.errstate(all="ignore"):  # scikit-learn looks for NaN in the sum
+                X = validate_data(self, X, accept_sparse="csr", reset=False)
         except ValueError as error:
             if "features, but" not in str(error):
                 raise
-            raise ValueError(f"{error}. Pass the columns that fit was given, in the same order.") from None
-        coef = self.coef_
-        scores = X @ coef.T
-        scores = (scores.toarray() if scipy.sparse.issparse(scores) else scores) + self.intercept_
+            raise ValueError(f"{error} Pass the columns that fit was given, in the same order.") from None
+        scores = linear_scores(X, self.coef_, self.intercept_)
         return with_offset(scores, offset, array_namespace(scores), self.classes_.shape[0])
 
     def predict_proba(self, X, offset=None):
@@ -297,12 +299,7 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
 
     def _log_proba(self, X, method: str, offset) -> Array:
         """Return the logarithms of the probabilities for the public method of that name."""
-        scores = self._scores(X, method, offset)
-        xp = array_namespace(scores)
-        if scores.shape[1] == 1:
-            scores = xp.concat([xp.zeros_like(scores), scores], axis=1)
-        scores = scores - xp.max(scores, axis=1, keepdims=True)
-        return scores - xp.log(xp.sum(xp.exp(scores), axis=1, keepdims=True))
+        return log_softmax(self._scores(X, method, offset))
 
     # ------------------------------------------------------------------ scikit-learn
 

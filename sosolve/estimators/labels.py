@@ -49,8 +49,24 @@ def classes_and_codes(y: Array) -> tuple[Array, Array]:
         if np.array_equal(whole, y):
             classes, codes = _of_whole_numbers(whole)
             return classes.astype(y.dtype), codes
-    check_classification_targets(y)
-    return np.unique(y, return_inverse=True)
+    try:
+        check_classification_targets(y)
+        return np.unique(y, return_inverse=True)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{error} {_found(y)}") from None
+
+
+def _found(y: np.ndarray) -> str:
+    """Return what labels there are, what is expected, and what to do, for the end of scikit-learn's message."""
+    kinds = sorted({type(label).__name__ for label in y[:1000].tolist()})
+    if y.dtype.kind == "f":
+        cure = "round them or cut them into classes (np.digitize), or take a regressor"
+    else:
+        cure = "convert them, y.astype(str) or y.astype(int)"
+    return (
+        f"(Received y of dtype {y.dtype} with labels of the type {', '.join(kinds)}; expected whole numbers, booleans "
+        f"or strings, all of one type: {cure}.)"
+    )
 
 
 def _of_small_numbers(y: Array, xp) -> tuple[Array, Array] | None:

@@ -9,6 +9,7 @@ from sklearn.utils import check_array
 
 from .._compat import to_host
 from ..protocols import Array
+from .inputs import refuse_masked
 
 
 def checked_offset(offset: Any, n: int, n_classes: int) -> np.ndarray:
@@ -32,7 +33,10 @@ def checked_offset(offset: Any, n: int, n_classes: int) -> np.ndarray:
         If the shape does not fit, or a number is not finite.
     """
     found = to_host(offset) if hasattr(offset, "__dlpack__") else offset
-    found = check_array(found, ensure_2d=False, dtype=np.float64, input_name="offset")
+    refuse_masked(found, "offset", "the classifier")
+    if np.ndim(found):  # a single number is told below
+        found = check_array(found, ensure_2d=False, dtype=np.float64, input_name="offset")
+    found = np.asarray(found)
     if found.shape == (n, n_classes):
         return found
     if n_classes == 2 and found.shape == (n,):

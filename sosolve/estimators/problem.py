@@ -23,6 +23,7 @@ from ..objectives.small import CopiedModel, suits
 from ..objectives.thin import ThinModel, pays
 from ..protocols import Array, Point
 from .auto import START_CLASS, start_share
+from .inputs import check_indices, refuse_masked, summed
 from .labels import classes_and_codes
 from .offsets import checked_offset
 from .penalty import PenaltyTerms
@@ -69,6 +70,9 @@ class Problem:
         self.name = type(estimator).__name__
         wanted = estimator.device
         X, y, sample_weight = (on_host(a, wanted, self.name) for a in (X, y, sample_weight))
+        for name, array in (("X", X), ("y", y), ("sample_weight", sample_weight)):
+            refuse_masked(array, name, self.name)
+        check_indices(X)
         xp, _, where = get_namespace_and_device(X)
         X, y = validate_data(
             estimator,
@@ -80,7 +84,7 @@ class Problem:
             ensure_all_finite=not found_later,
         )
         if scipy.sparse.issparse(X):
-            X = checked_csr(X)
+            X = summed(X)
         self.classes, codes = classes_and_codes(y)
         self.n_classes = self.classes.shape[0]
         if self.n_classes < 2:
@@ -244,8 +248,13 @@ class Problem:
         xp, weights = self.xp, self.moved(check_sample_weight(sample_weight, X))
         if estimator.class_weight is not None:
             # each class once with the weight of its rows: the same numbers as from all labels
-            labels, totals = to_host(self.classes), count(self.codes, weights, self.n_classes)
-            by_class = compute_class_weight(estimator.class_weight, classes=labels, y=labels, sample_weight=totals)
+            totals = count(self.codes, weights, self.n_classes)
+            # "balanced" is about the classes with weight: rows without count as removed
+            live = totals > 0.0 if estimator.class_weight == "balanced" else np.full(self.n_classes, True)
+            labels, by_class = to_host(self.classes)[live], np.zeros(self.n_classes)
+            by_class[live] = compute_class_weight(
+                estimator.class_weight, classes=labels, y=labels, sample_weight=totals[live]
+            )
             weights = weights * xp.take(self.array(by_class), self.codes)
         lowest, top = float(xp.min(weights)), float(xp.max(weights))
         if not (top > 0.0 and math.isfinite(top) and lowest >= 0.0):
@@ -345,33 +354,3 @@ class Problem:
         """The smallest of the weights that are not zero."""
         xp = self.xp
         return float(xp.min(xp.where(self.weights > 0.0, self.weights, xp.max(self.weights))))
-
-
-def checked_csr(X):
-    """Return a CSR matrix with valid index arrays and no duplicates: itself, or a copy where it has duplicates.
-
-    Compiled kernels would read foreign memory through an index out of range, and squares of entries are not additive.
-
-    Raises
-    ------
-    ValueError
-        If an index or a pointer is out of range.
-    """
-    n, d = X.shape
-    indices, indptr = X.indices, X.indptr
-    good = (
-        indptr.shape[0] == n + 1
-        and indptr[0] == 0
-        and indptr[-1] <= min(len(indices), len(X.data))
-        and bool(np.all(indptr[1:] >= indptr[:-1]))
-    )
-    if not good or (len(indices) and not 0 <= indices.min() <= indices.max() < d):
-        raise ValueError(
-            f"received a sparse X of shape {X.shape} whose index arrays are damaged (indices outside 0 .. {d - 1}, "
-            "or row pointers that decrease); expected a valid CSR matrix: rebuild it, for instance through tocoo()"
-        )
-    if X.has_canonical_format:
-        return X
-    X = X.copy()
-    X.sum_duplicates()
-    return X

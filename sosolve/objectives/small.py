@@ -49,7 +49,7 @@ class CopiedModel(LinearModel):
         shift = X[0].astype(np.float64) if centre else np.zeros(d)
         deviation = X - shift
         top = np.maximum(deviation.max(axis=0), -deviation.min(axis=0))
-        if weights.shape[0] != 1 or not bool(((top == 0.0) | (top > 1e-140)).all()):
+        if weights.shape[0] != 1 or not bool(((top == 0.0) | ((top > 1e-140) & (top < 1e140))).all()):
             return LinearModel._moments(X, weights, centre)
         s = np.full(n, weights[0])
         first = s @ deviation
@@ -140,4 +140,4 @@ def suits(X: Any) -> bool:
     """Return whether X is a small NumPy array of ordinary numbers, of which a copy is worth its memory."""
     if not isinstance(X, np.ndarray) or not 0 < X.size <= COPIED:
         return False
-    return float(X.min()) > -1e100 and float(X.max()) < 1e100  # no difference of two entries overflows
+    return float(X.min()) > -4e307 and float(X.max()) < 4e307  # no difference of two entries overflows

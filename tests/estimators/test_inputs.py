@@ -280,3 +280,69 @@ def test_kinds_of_weights(kind):
     clf = LogisticRegression(tol=1e-8).fit(X, Y, sample_weight=given)
     expected = LogisticRegression(tol=1e-8).fit(np.repeat(X, w, axis=0), np.repeat(Y, w))
     np.testing.assert_allclose(clf.coef_, expected.coef_, rtol=1e-6, atol=1e-8)
+
+
+def test_balanced_counts_the_classes_with_weight():
+    """A class whose rows have no weight is as if they were removed, for class_weight="balanced" too."""
+    w = (Y != 1).astype(float)
+    clf = LogisticRegression(tol=1e-8, class_weight="balanced").fit(X, Y, w)
+    kept = SoftmaxRegression(tol=1e-8, class_weight="balanced").fit(X[Y != 1], Y[Y != 1])
+    np.testing.assert_allclose(clf.coef_[[0, 2]], kept.coef_, rtol=1e-6)
+
+
+# ---------------------------------------------------------------------- what is refused, and what must not overflow
+
+
+def test_masked_arrays_are_refused():
+    """What is under a mask is no number; an array without a masked entry is one like any other."""
+    assert_same(LogisticRegression(tol=1e-8).fit(np.ma.masked_array(X), np.ma.masked_array(Y)))
+    masked = np.ma.masked_array(X, mask=X > 7.0)
+    with pytest.raises(ValueError, match=r"received X as a masked array with 12 masked entries; expected none: drop"):
+        LogisticRegression().fit(masked, Y)
+    with pytest.raises(ValueError, match="received y as a masked array"):
+        LogisticRegression().fit(X, np.ma.masked_array(Y, mask=Y == 2))
+    with pytest.raises(ValueError, match="received X as a masked array"):
+        REFERENCE.predict(masked)
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "coo", "bsr"])
+def test_damaged_index_arrays_are_refused(form):
+    """In each format that is converted, and in predictions: SciPy would read and write foreign memory."""
+    S = getattr(sp, f"{form}_array")(X)
+    (S.coords[1] if form == "coo" else S.indices)[0] = 999
+    for call in (lambda: LogisticRegression().fit(S, Y), lambda: REFERENCE.predict_proba(S)):
+        with pytest.raises(ValueError, match=r"index arrays are damaged.*expected a valid .* matrix: build it again"):
+            call()
+
+
+@pytest.mark.parametrize("y", [Y.astype(object), np.array(["a", 1, 2.5], dtype=object)[Y], X[:, 0]])
+def test_labels_that_are_none_say_what_they_are(y):
+    """The message of scikit-learn or NumPy goes on with the types that were found and what to do."""
+    with pytest.raises(
+        (TypeError, ValueError), match=r"\(Received y of dtype \w+ with labels of the type .*; expected"
+    ):
+        LogisticRegression().fit(X, y)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("y", [Y, Y == 1], ids=["three", "two"])
+def test_scores_beyond_the_range_of_numbers(dtype, y):
+    """Rows near the largest number: finite scores of the right sign, probabilities that sum to 1, no warning."""
+    clf = LogisticRegression().fit(X.astype(dtype), y)
+    far = (X - X.mean(axis=0)).astype(dtype) * (np.finfo(dtype).max / 8)
+    for rows in (far, sp.csr_array(far)):
+        scores = clf.decision_function(rows)
+        assert np.isfinite(scores).all()
+        assert np.isfinite(clf.predict_log_proba(rows)).all()
+        np.testing.assert_allclose(clf.predict_proba(rows).sum(axis=1), 1.0)
+        nearer = (X - X.mean(axis=0)) * 1e20 @ clf.coef_.astype(float).T
+        best = nearer[:, 0] > 0 if nearer.shape[1] == 1 else nearer.argmax(axis=1)
+        np.testing.assert_array_equal(clf.predict(rows), clf.classes_[best.astype(int)])
+
+
+@pytest.mark.parametrize("value", [1e120, 1e300])
+def test_a_constant_column_of_any_size_changes_nothing(value):
+    """It is the intercept once more, and gets a coefficient of zero."""
+    clf = LogisticRegression(tol=1e-8).fit(np.column_stack([X, np.full(150, value)]), Y)
+    np.testing.assert_allclose(clf.coef_[:, :4], REFERENCE.coef_, rtol=1e-6)
+    assert not clf.coef_[:, 4].any()

@@ -169,6 +169,7 @@ def test_without_one_nothing_changes():
 @pytest.mark.parametrize(
     ("offset", "K", "message"),
     [
+        (3.0, 2, r"received offset of shape \(\) for 60 rows and 2 classes; expected \(60,\) or \(60, 2\)"),
         (np.zeros(5), 2, r"received offset of shape \(5,\) for 60 rows and 2 classes; expected \(60,\) or \(60, 2\)"),
         (np.zeros(60), 3, r"expected \(60, 3\), a column for each class, since the same number"),
         (np.zeros((60, 2)), 3, r"received offset of shape \(60, 2\)"),

@@ -1,0 +1,76 @@
+"""Checks of what users hand in that scikit-learn leaves out: masks, and index arrays of sparse matrices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+
+
+def refuse_masked(array: Any, name: str, caller: str) -> None:
+    """Check that no entry is masked: all that follows would read what is under the mask.
+
+    Raises
+    ------
+    ValueError
+        If one is.
+    """
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        raise ValueError(
+            f"{caller} received {name} as a masked array with {np.ma.count_masked(array)} masked entries; expected "
+            f"none: drop those rows, or fill them in with {name}.filled(...)"
+        )
+
+
+def check_indices(X: Any) -> None:
+    """Check the index arrays of a sparse matrix: through one out of range, foreign memory would be read or written.
+
+    Parameters
+    ----------
+    X : object
+        CSR, CSC, BSR and COO are checked; anything else has no index arrays that could be damaged.
+
+    Raises
+    ------
+    ValueError
+        If an index or a pointer is out of range.
+    """
+    if not scipy.sparse.issparse(X) or X.ndim != 2:
+        return
+    if X.format == "coo":
+        good = all(_within(index, size) for index, size in zip(X.coords, X.shape, strict=True))
+    elif X.format in ("csr", "csc", "bsr"):
+        rows, columns = X.shape[::-1] if X.format == "csc" else X.shape
+        if X.format == "bsr":
+            rows, columns = rows // X.blocksize[0], columns // X.blocksize[1]
+        indptr = X.indptr
+        good = (
+            indptr.shape[0] == rows + 1
+            and indptr[0] == 0
+            and indptr[-1] <= min(len(X.indices), len(X.data))
+            and bool(np.all(indptr[1:] >= indptr[:-1]))
+            and _within(X.indices, columns)
+        )
+    else:
+        return
+    if not good:
+        raise ValueError(
+            f"received a sparse X of shape {X.shape} whose index arrays are damaged (indices outside the shape, or "
+            f"pointers that decrease); expected a valid {X.format.upper()} matrix: build it again from its rows, "
+            "columns and values"
+        )
+
+
+def _within(index: np.ndarray, size: int) -> bool:
+    """Return whether all indices are in 0 .. size - 1."""
+    return not len(index) or bool(0 <= index.min() <= index.max() < size)
+
+
+def summed(X: Any) -> Any:
+    """Return a CSR matrix without duplicates, for their squares are not additive: itself, or a copy."""
+    if X.has_canonical_format:
+        return X
+    X = X.copy()
+    X.sum_duplicates()
+    return X
