@@ -5,8 +5,8 @@
 Every solver climbs a ladder of its own tolerances; a run counts for a gap when the objective, recomputed here in
 double precision, is within it. The runs of the solvers are interleaved, a median is taken of each, and only ratios
 within one run are read. What a call measures is kept in `build/benchmarks/logistic.json`, case by case, so that a
-long run may be split with --cases; --write makes the tables and the picture of all that is kept there, in
-doc/benchmarks. --quick takes a twentieth of the rows and one run each, --defaults the table of default settings.
+long run may be split with --cases ("hard" stands for the hard ones); --write makes the tables and the picture of all
+that is kept there, in doc/benchmarks. --quick takes a twentieth of the rows and one run each.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from shapes import EXTRA, SHAPES
 
 ALL = {**SHAPES, **EXTRA}
 GAPS = (1e-3, 1e-5, 1e-7, 1e-9)
-#: Seconds after which a solver climbs no further on its ladder of tolerances.
+#: Seconds after which a solver climbs no further on its ladder of tolerances, unless --patience says otherwise.
 PATIENCE = 20.0
 #: Runs of one solver at most, seconds that short ones add up to, and a pause in which others' threads go to sleep.
 MOST_RUNS, SHORT, PAUSE = 15, 0.3, 0.03
@@ -70,7 +70,7 @@ def stored(X) -> int:
     return X.data.nbytes + X.indices.nbytes + X.indptr.nbytes if sp.issparse(X) else X.nbytes
 
 
-def climb(found: dict, X, y, C: float, best: float, repeats: int) -> dict[str, dict]:
+def climb(found: dict, X, y, C: float, best: float, repeats: int, patience: float) -> dict:
     """Return {solver: {gap: [median seconds, passes, gap reached, tolerance]}}, loosest tolerance for each gap.
 
     The solvers climb together, one rung each in turn.
@@ -81,13 +81,13 @@ def climb(found: dict, X, y, C: float, best: float, repeats: int) -> dict[str, d
         active = {
             name: adapter
             for name, adapter in found.items()
-            if rung < len(adapter.tols) and len(results[name]) < len(GAPS) and spent[name] < PATIENCE
+            if rung < len(adapter.tols) and len(results[name]) < len(GAPS) and spent[name] < patience
         }
         times: dict[str, list[float]] = {name: [] for name in active}
         last = {}
         for again in range(MOST_RUNS):
             for name, adapter in active.items():
-                if (again >= repeats and again * times[name][0] > SHORT) or (times[name] and spent[name] > PATIENCE):
+                if (again >= repeats and again * times[name][0] > SHORT) or (times[name] and spent[name] > patience):
                     continue
                 time.sleep(PAUSE)
                 clock = time.perf_counter()
@@ -104,7 +104,7 @@ def climb(found: dict, X, y, C: float, best: float, repeats: int) -> dict[str, d
     return results
 
 
-def run_case(name: str, size: float, repeats: int) -> dict:
+def run_case(name: str, size: float, repeats: int, patience: float) -> dict:
     """Return everything measured on one shape."""
     shape = ALL[name]
     X, y = shape.make(size)
@@ -117,7 +117,7 @@ def run_case(name: str, size: float, repeats: int) -> dict:
         best = min(best, objective(X, y, coef, intercept, shape.C))
     if X.dtype == np.float32:  # coefficients come back in single precision: compare in that precision
         best *= 1.0 + 1e-12
-    results = climb(adapters(X, K), X, y, shape.C, best, repeats)
+    results = climb(adapters(X, K), X, y, shape.C, best, repeats, patience)
     tracemalloc.start()
     with quiet():
         sosolve().fit(X, y, shape.C, 1e-4)
@@ -202,6 +202,7 @@ def main() -> None:
     parser.add_argument("--cases", default=";".join(ALL), help="names, separated by semicolons")
     parser.add_argument("--size", type=float, default=1.0, help="fraction of the rows of each case")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--patience", type=float, default=PATIENCE, help="seconds for a solver to climb")
     parser.add_argument("--quick", action="store_true", help="a twentieth of the rows, one run each, nothing kept")
     parser.add_argument("--write", action="store_true", help="write doc/benchmarks/logistic.md from all that is kept")
     options = parser.parse_args()
@@ -209,8 +210,8 @@ def main() -> None:
         options.size, options.repeats = min(options.size, 0.05), 1
     kept = json.loads(KEPT.read_text()) if KEPT.exists() and not options.quick else {"cases": {}}
     kept |= {"machine": describe(), "absent": absent(), "bandwidth": max(bandwidth(), kept.get("bandwidth", 0.0))}
-    for name in filter(None, (name.strip() for name in options.cases.split(";"))):
-        kept["cases"][name] = case = run_case(name, options.size, options.repeats)
+    for name in filter(None, (name.strip() for name in options.cases.replace("hard", ";".join(EXTRA)).split(";"))):
+        kept["cases"][name] = case = run_case(name, options.size, options.repeats, options.patience)
         print(name, {k: {g: round(t[0], 4) for g, t in v.items()} for k, v in case["results"].items()}, flush=True)
         if not options.quick:
             KEPT.parent.mkdir(parents=True, exist_ok=True)

@@ -106,5 +106,5 @@ EXTRA = {
     "imbalance": Shape(_dense(200_000, 30, shift=-8.0), 1.0),
     "tiny C": Shape(_dense(100_000, 50), 1.0, C=1e-5),
     "huge C": Shape(_dense(100_000, 50), 1.0, C=1e6),
-    "100 classes": Shape(_dense(20_000, 500, K=100), 1.0),
+    "100 classes": Shape(_dense(10_000, 200, K=100), 1.0),
 }
