@@ -4,7 +4,8 @@
 
 Regret is the time of solver="auto" over that of the fastest solver by name, at the same tolerance; the goal is 1.3 at
 most. All run once; those within three times the fastest run again, in turn, until each has had its seconds. The whole
-takes about three minutes. What is measured is kept in `build/benchmarks/regret.json`; --write makes doc/benchmarks/regret.md of all of it.
+takes about three minutes. What is measured is kept in `build/benchmarks/regret.json`; --write makes
+doc/benchmarks/regret.md of all of it.
 """
 
 from __future__ import annotations
