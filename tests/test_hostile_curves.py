@@ -54,6 +54,15 @@ def test_the_same_answer(case, way):
     assert np.allclose(got, want, rtol=1e-4 if case == "y plus 1e9" else 1e-6)
 
 
+@pytest.mark.parametrize("name", ["X", "y", "sample_weight", "sigma"])
+def test_masked_data_are_refused(name):
+    """What is behind a mask is no datum."""
+    data = {"X": X[:, None], "y": Y, "sample_weight": np.ones(40), "sigma": np.ones(40)}
+    data[name] = np.ma.array(data[name], mask=(data[name] == data[name].flat[3]))
+    with pytest.raises(ValueError, match=rf"{name} with .* masked values"):
+        NonlinearLeastSquares(TEXT, p0=TRUE).fit(**data)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_y_of_zeros_and_as_many_points_as_parameters(way):
     """a = c = 0 where y is 0; the curve through three points."""

@@ -51,6 +51,8 @@ class CurveData:
         ValueError
             If values are not finite, shapes do not match, weights are negative or sigma is not positive.
         """
+        for name, given in (("X", X), ("y", y), ("sample_weight", sample_weight), ("sigma", sigma)):
+            _refuse_masked(name, given)
         X, y = validate_data(
             estimator, X, y, reset=reset, dtype=np.float64, multi_output=True, y_numeric=True, ensure_min_samples=1
         )
@@ -101,3 +103,12 @@ def _checked_sigma(sigma, X: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
             "standard deviations in the units of y: correct it, or leave the row out with sample_weight=0"
         )
     return sigma
+
+
+def _refuse_masked(name: str, values: object) -> None:
+    """Raise ValueError where values are masked: everything after would use what is behind the mask."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise ValueError(
+            f"received {name} with {int(np.ma.getmaskarray(values).sum())} masked values; expected plain arrays: leave "
+            "these rows out, data[~data.mask]"
+        )

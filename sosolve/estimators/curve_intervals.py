@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import scipy.linalg
 import scipy.optimize
 import scipy.stats
 
@@ -43,7 +44,8 @@ def wald_interval(curve: FittedCurve, level: float) -> np.ndarray:
     level : float
         Coverage, in (0, 1).
     """
-    half = quantile(curve, level) * curve.covariance.stderr
+    stderr = curve.covariance.stderr
+    half = np.where(stderr == 0.0, 0.0, quantile(curve, level) * stderr)  # also where the quantile is NaN
     return np.column_stack([curve.theta - half, curve.theta + half])
 
 
@@ -198,7 +200,8 @@ def bootstrap_interval(
     """Return percentiles of the parameters over fits to resampled residuals, shape (p, 2).
 
     Each sample is f + e* / root, with e* drawn with replacement from the residuals, centred and scaled by
-    sqrt(n / (n - p)), and root = sqrt(w) / sigma; each fit starts at theta. Fits that fail are left out.
+    sqrt(n / (n - p)), and root = sqrt(w) / sigma; each fit starts at theta. Fits that fail are left out. Parameters
+    that the data do not determine get NaN, as all do where there are as few points as parameters.
 
     Parameters
     ----------
@@ -223,23 +226,28 @@ def bootstrap_interval(
     if not n_resamples >= 20:
         raise ValueError(f"received n_resamples={n_resamples!r}; expected at least 20: pass for instance 1000")
     theta, n = curve.theta, len(problem.y)
+    free = int(curve.free.sum()) - curve.covariance.null_vectors.shape[1]
+    if n <= free:  # the curve passes through the points: no residual tells an error
+        return np.where(curve.free[:, None], np.nan, theta[:, None]) * np.ones(2)
+    lost = ~curve.covariance.identifiable
+    problem = _held(problem, curve)
     r = problem.residual(problem.pack(theta))
-    free = int(curve.free.sum())
-    r = (r - r.mean()) * (math.sqrt(n / (n - free)) if n > free else 1.0)
-    draws = rng.randint(0, n, size=(n_resamples, n))
-    fitted = problem.residual(problem.pack(theta)) / problem.root + problem.y
+    fitted = r / problem.root + problem.y
+    r = (r - r.mean()) * math.sqrt(n / (n - free))
+    seeds = rng.randint(0, 2**31 - 1, size=n_resamples)  # all draws at once would be n_resamples copies of the data
 
-    def one(draw: np.ndarray) -> np.ndarray:
+    def one(seed: int) -> np.ndarray:
+        draw = np.random.RandomState(seed).randint(0, n, size=n)
         again = replace(problem, y=fitted - r[draw] / problem.root)
         found = search(again, theta, solver)
         return found.theta if found.result.converged else np.full_like(theta, np.nan)
 
     if n_jobs is None:
-        samples = [one(draw) for draw in draws]
+        samples = [one(seed) for seed in seeds]
     else:
         from joblib import Parallel, delayed
 
-        samples = Parallel(n_jobs=n_jobs, prefer="threads")(delayed(one)(draw) for draw in draws)
+        samples = Parallel(n_jobs=n_jobs, prefer="threads")(delayed(one)(seed) for seed in seeds)
     good = np.array([sample for sample in samples if np.isfinite(sample).all()])
     if len(good) < 0.9 * n_resamples:
         warnings.warn(
@@ -251,4 +259,16 @@ def bootstrap_interval(
     if len(good) < 2:
         return np.full((len(theta), 2), np.nan)
     tail = 0.5 * (1.0 - level)
-    return np.quantile(good, [tail, 1.0 - tail], axis=0).T
+    ends = np.quantile(good, [tail, 1.0 - tail], axis=0).T
+    ends[lost] = np.nan
+    return ends
+
+
+def _held(problem: CurveProblem, curve: FittedCurve) -> CurveProblem:
+    """Return the problem with as many parameters held as there are directions in which the curve does not change."""
+    null = curve.covariance.null_vectors
+    if not null.shape[1]:
+        return problem
+    free = problem.free.copy()
+    free[scipy.linalg.qr(null.T, mode="r", pivoting=True)[1][: null.shape[1]]] = False
+    return replace(problem, free=free, base=curve.theta)

@@ -167,6 +167,11 @@ class CurvePredictions:
                 f"the fit: conf_int(method={method!r}, X=X, y=y), with sample_weight and sigma where they were given"
             )
         data = CurveData.checked(self, X, y, sample_weight, sigma, reset=False)
+        if data.n_outputs != len(self.curves_):
+            raise ValueError(
+                f"received y with {data.n_outputs} columns, where the fit had {len(self.curves_)}; expected the data "
+                "of the fit: pass the same y"
+            )
         problems = []
         for (problem, _), curve in zip(self._problems(data), self.curves_, strict=True):
             problem = replace(problem, base=curve.theta, f_scale=curve.f_scale)

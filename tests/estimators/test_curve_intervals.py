@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 import scipy.stats
+from sklearn.exceptions import ConvergenceWarning
 
 from sosolve import NonlinearLeastSquares, curve_fit
 from sosolve.curves import parse
@@ -91,6 +92,23 @@ def test_bootstrap():
     assert robust.conf_int(method="bootstrap", X=X, y=Y, n_resamples=30)["b"][0] < robust.params_["b"]
 
 
+def test_bootstrap_without_what_tells_an_error():
+    """Parameters that move together get NaN, the others their interval; so do all without degrees of freedom."""
+    y = Y - Y.min()
+    with pytest.warns(ConvergenceWarning, match="do not determine a, b"):
+        both = NonlinearLeastSquares("a*b*exp(-c*x)", p0=[1.0, 1.0, 1.0], random_state=0).fit(X, y)
+    alone = NonlinearLeastSquares("a*exp(-c*x)", p0=[1.0, 1.0], random_state=0).fit(X, y)
+    found = both.conf_int(method="bootstrap", X=X, y=y, n_resamples=30)
+    want = alone.conf_int(method="bootstrap", X=X, y=y, n_resamples=30)
+    assert np.isnan(found["a"] + found["b"]).all()
+    assert np.allclose(found["c"], want["c"], rtol=1e-6)
+    through = NonlinearLeastSquares("a*exp(-c*x) + d", p0=[1.0, 1.0, 0.0], fixed=["d"]).fit(X[:2], Y[:2])
+    for method in ("wald", "bootstrap"):
+        ends = through.conf_int(method=method, X=X[:2], y=Y[:2])
+        assert np.isnan(ends["a"] + ends["c"]).all()
+        assert ends["d"] == (0.0, 0.0)
+
+
 def test_data_and_methods_are_checked():
     """Data are needed, must be those of the fit; levels and methods have names."""
     est = NonlinearLeastSquares(TEXT).fit(X, Y)
@@ -98,6 +116,8 @@ def test_data_and_methods_are_checked():
         est.conf_int(method="profile")
     with pytest.raises(ValueError, match=r"the fit had .*expected the data of the fit"):
         est.conf_int(method="profile", X=X, y=Y + 1.0)
+    with pytest.raises(ValueError, match=r"y with 2 columns, where the fit had 1"):
+        est.conf_int(method="profile", X=X, y=np.stack([Y, Y], axis=1))
     with pytest.raises(ValueError, match="method='exact'"):
         est.conf_int(method="exact")
     with pytest.raises(ValueError, match="level=95"):
