@@ -93,7 +93,7 @@ ATTACKS = {
     "100000 terms": "+".join(["a*x"] * 100_000),
     "many nodes": "+".join(["a*x"] * 300),
     "deep signs": "--(" * 30 + "a*x" + ")" * 30,
-    "no parameter": "2*x + pi*e",
+    "no parameter": "2*x + pi*e**2",
     "numbers alone": "1 + 2",
     "column out of range": "a*x1",
 }
