@@ -114,8 +114,8 @@ def proximal(solver: str | Solver) -> tuple[Solver, str]:
 
 
 #: Entries of X from which a start on a sample of the rows saves time, rows a parameter the sample holds at least, and
-#: its largest share of all rows.
-START_ENTRIES, START_ROWS, START_SHARE = 2_000_000, 50, 0.1
+#: its smallest (for one output) and largest share of all rows.
+START_ENTRIES, START_ROWS, START_LEAST, START_SHARE = 2_000_000, 50, 0.04, 0.1
 #: Multiply-adds up to which the sample is fitted with dense Hessians: the last factor is of use for all rows.
 START_WORK = 1e8
 #: Rows of each class that the sample must hold.
@@ -131,7 +131,7 @@ def start_share(n: int, d: int, K: int) -> float:
     three or four Newton iterations on all rows come, for a few hundredths of their price.
     """
     # K outputs: a row says something about each of them
-    share = max(0.02, START_ROWS * (d + 1) / n)
+    share = max(START_LEAST if K == 1 else 0.5 * START_LEAST, START_ROWS * (d + 1) / n)
     return share if n * d >= START_ENTRIES and share <= START_SHARE else 0.0
 
 
@@ -159,4 +159,4 @@ def first_state(solver: Solver, theta0: Array, inverse: Callable[[Array], Array]
     """
     if inverse is None or not isinstance(solver, NewtonCG) or solver.preconditioner != "cholesky":
         return None
-    return CGState("cholesky", inverse, theta0, solver.rtol_max)
+    return CGState("cholesky", inverse, theta0, solver.rtol_max, pairs=())

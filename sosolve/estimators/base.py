@@ -109,6 +109,7 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
         if state is None:
             result = solver.minimize(problem.objective, theta0, watcher)
         else:
+            problem.data.keeps_rows = False  # the steps ask for values and gradients alone
             result = solver.go_on(problem.objective, problem.objective.at(theta0), state, watcher)
         result.history.notes.update(start=note, solver=reason)
         if result.status in LOST and may_go_on(problem, solver, self.solver, result):
@@ -162,6 +163,7 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
             return theta0, "the previous coefficients"
         sample = problem.sample() if self.solver == "auto" else None
         if sample is None:
+            problem.forget_sample()
             return theta0, "the logarithms of the class frequencies"
         if problem.penalty.is_smooth:
             model = sample.terms[0].model
@@ -173,6 +175,7 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
             raise KeyboardInterrupt  # there is no iterate on all rows that could be kept
         if problem.ordinary:
             problem.inverse = getattr(found.state, "solve", None)
+        problem.forget_sample()
         return found.theta, f"{found.n_iter} iterations on {problem.share:.0%} of the rows"
 
     def _outputs(self, classes: np.ndarray) -> OneRowEach:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_numpy_array
 
 from ..objectives import LogisticLoss, Loss, SoftmaxLoss
 from ..protocols import Array
+
+#: Targets from which 8 bytes each are too many.
+MANY = 10_000
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,12 @@ class OneRow(OneRowEach):
     def loss(self) -> Loss:
         """The loss of the outputs."""
         return LogisticLoss()
+
+    def encode(self, codes: Array) -> Array:
+        """Return the targets of the loss, 0 and 1, of shape (n,): float64, int8 where there are many."""
+        if is_numpy_array(codes) and codes.shape[0] >= MANY:
+            return codes.astype(np.int8)
+        return super().encode(codes)
 
     def offset(self, wide: np.ndarray) -> np.ndarray:
         """Return the log odds of the second class, shape (n,)."""

@@ -16,6 +16,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import validate_data
 
 from .._compat import check_sample_weight, count, get_namespace_and_device, move_to, to_host
+from ..kernels import kernels_for
 from ..kernels.streamed import StreamedRows
 from ..objectives import Composite, DataTerm, LinearModel, Sum
 from ..objectives.basis import moments_of_sample, sample_blocks
@@ -31,8 +32,8 @@ from .placement import on_host, placed
 
 #: Entries of X from which a pass for the check of NaN and inf is saved.
 FINITE_LATER = 1_000_000
-#: Rows at least in the sample that gives the basis of such data.
-SAMPLE_LEAST = 4_000
+#: Rows at least in the sample that gives the basis of such data, and its largest share of all rows: it is a copy.
+SAMPLE_LEAST, SAMPLE_MOST = 2_000, 0.1
 
 if TYPE_CHECKING:
     from .base import LinearClassifier
@@ -112,7 +113,7 @@ class Problem:
         self.inverse: Callable[[Array], Array] | None = None  # of the curvature, from a start on a sample
         self.share = 0.0 if careful or scipy.sparse.issparse(X) else start_share(*X.shape, loss.n_outputs)
         drawn, intercept = self._drawn if found_later else None, bool(estimator.fit_intercept)
-        moments = None if drawn is None else moments_of_sample(drawn[1], intercept)
+        moments = None if drawn is None else moments_of_sample(drawn[1], intercept, kernels_for(self.X))
         #: Whether the rows of the sample are like all rows as far as they tell: then its factor preconditions them all.
         self.ordinary = moments is not None
         arguments = (self.X, self.weights, self._strength(), loss.n_outputs, intercept)
@@ -192,7 +193,7 @@ class Problem:
         other.model = self.model.of_rows(rows, other.weights, other._strength())
         other.X = self.X if isinstance(self.model, ThinModel) else other.model.X
         other.inverse, other.share = None, 0.0
-        other.__dict__.pop("_drawn", None)
+        other.forget_sample()
         other._state()
         return other
 
@@ -203,6 +204,9 @@ class Problem:
     def _prior(self) -> np.ndarray:
         """Return the weight of each class."""
         if self.weights.shape[0] == 1 and is_numpy_array(self.codes):
+            if self.n_classes == 2:
+                ones = np.count_nonzero(self.codes)
+                return np.array([self.codes.shape[0] - ones, ones]) * float(self.weights[0])
             return np.bincount(self.codes, minlength=self.n_classes) * float(self.weights[0])
         return count(self.codes, self.xp.broadcast_to(self.weights, self.codes.shape), self.n_classes)
 
@@ -210,7 +214,8 @@ class Problem:
     def _drawn(self) -> tuple[Array, Array] | None:
         """Indices of a sample of the rows, `SAMPLE_LEAST` of them at least, and these rows; None for all."""
         n = self.X.shape[0]
-        blocks = sample_blocks(n, max(self.share, SAMPLE_LEAST / n))
+        share = max(self.share, SAMPLE_LEAST / n)
+        blocks = sample_blocks(n, share) if share <= SAMPLE_MOST else None
         if blocks is None:
             return None
         numbers = np.concatenate([np.arange(a, b) for a, b in blocks])
@@ -315,9 +320,14 @@ class Problem:
             return None
         model, data = self.model, self.data
         part = LinearModel(X, model.n_outputs, model.fit_intercept, model.mean, model.scale, model.variance)
+        part.kernels = model.kernels if is_numpy_array(X) else part.kernels  # what all rows need is compiled anyway
         offset = None if self.offset is None else xp.take(self.offset, rows, axis=0)
         term = DataTerm(part, data.loss, xp.take(data.y, rows), weights / xp.sum(weights), offset)
         return self.penalty.objective(term, part)
+
+    def forget_sample(self) -> None:
+        """Free the copy of the rows of the sample."""
+        self.__dict__.pop("_drawn", None)
 
     def attributes(self, theta: Array) -> dict[str, Array]:
         """Return `coef_` and `intercept_` in the user's units and dtype."""

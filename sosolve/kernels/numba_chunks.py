@@ -99,24 +99,28 @@ def softmax_normal_mv_chunk(X, P, s, v, v0, lo, hi, block, g, total):
 
 @jit()
 def fused_chunk(X, y, s, w, b, loss, lo, hi, block, z, h, g):
-    """Return (value, sum r) of one output, `loss` being LOGISTIC or SQUARED."""
-    r, weights = np.empty(block), np.empty(block)
-    value, total = 0.0, 0.0
+    """Return (value, sum r, sum h) of one output, `loss` being LOGISTIC or SQUARED; z and h may be empty."""
+    r, weights, own_z, own_h = np.empty(block), np.empty(block), np.empty(block), np.empty(block)
+    value, total, total_h = 0.0, 0.0, 0.0
     for start in range(lo, hi, block):
         stop = min(start + block, hi)
-        part = z[start:stop]
+        if z.shape[0] > 0:
+            part, curv = z[start:stop], h[start:stop]
+        else:
+            part, curv = own_z[: stop - start], own_h[: stop - start]
         dot_rows(X, w, start, stop, part)
         for i in range(part.shape[0]):
             part[i] += b
         take_weights(s, start, stop, weights)
         if loss == LOGISTIC:
-            found = logistic_block(y[start:stop], weights, part, h[start:stop], r)
+            found = logistic_block(y[start:stop], weights, part, curv, r)
         else:
-            found = squared_block(y[start:stop], weights, part, h[start:stop], r)
+            found = squared_block(y[start:stop], weights, part, curv, r)
         value += found[0]
         total += found[1]
+        total_h += found[2]
         add_rows(X, r, start, stop, g)
-    return value, total
+    return value, total, total_h
 
 
 @jit()

@@ -94,8 +94,8 @@ def take_weights(s, start, stop, out):
 
 @jit(cached=False)
 def logistic_block(y, s, z, h, r):
-    """Return (sum s l, sum r) of one block, and write row curvatures to h and gradients to r."""
-    total, total_r = 0.0, 0.0
+    """Return (sum s l, sum r, sum h) of one block, and write row curvatures to h and gradients to r."""
+    total, total_r, total_h = 0.0, 0.0, 0.0
     for i in range(z.shape[0]):
         size = abs(z[i])
         e = exp_negative(-size)
@@ -109,8 +109,10 @@ def logistic_block(y, s, z, h, r):
         ri = s[i] * ((1.0 - y[i]) * p - y[i] * q)
         r[i] = ri
         total_r += ri
-        h[i] = s[i] * (p * q)
-    return total, total_r
+        hi = s[i] * (p * q)
+        h[i] = hi
+        total_h += hi
+    return total, total_r, total_h
 
 
 @jit(cached=False)
@@ -138,15 +140,16 @@ def logistic_columns_block(y, s, offset, b, z, loss, values, totals):
 
 @jit(cached=False)
 def squared_block(y, s, z, h, r):
-    """Return (sum s l, sum r) of one block, and write row curvatures to h and gradients to r."""
-    total, total_r = 0.0, 0.0
+    """Return (sum s l, sum r, sum h) of one block, and write row curvatures to h and gradients to r."""
+    total, total_r, total_h = 0.0, 0.0, 0.0
     for i in range(z.shape[0]):
         gap = z[i] - y[i]
         total += 0.5 * s[i] * gap * gap
         r[i] = s[i] * gap
         total_r += r[i]
         h[i] = s[i]
-    return total, total_r
+        total_h += s[i]
+    return total, total_r, total_h
 
 
 @jit(cached=False)

@@ -130,6 +130,12 @@ def logistic_linear(X, y, s, w, b):
     return _fused(logistic_rows, X, y, s, w, b)
 
 
+def logistic_gradient(X, y, s, w, b):
+    """Return (value, sum h, X' r, sum r) of the logistic loss of z = X w + b, in one pass."""
+    value, _, h, g, total = _fused(logistic_rows, X, y, s, w, b)
+    return value, _namespace(h).sum(h), g, total
+
+
 def squared_linear(X, y, s, w, b):
     """Return (value, z, h, X' r, sum r) of the squared loss of z = X w + b, in one pass."""
     return _fused(squared_rows, X, y, s, w, b)
@@ -175,8 +181,8 @@ def gram(X, h, mean, scale, blocks=None):
 
 
 def longest_range(d):
-    """Return the rows of 4 MB, long enough for a matrix product at full speed."""
-    return max(64, 8 * BLOCK_BYTES // max(1, 8 * d))
+    """Return how many rows make a matrix product fast: a thousand or 1 MB, but not above 4 MB."""
+    return max(64, min(BLOCK_BYTES // max(1, d), max(1024, BLOCK_BYTES // max(4, 4 * d))))
 
 
 def row_ranges(X, blocks):

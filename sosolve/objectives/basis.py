@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -80,14 +81,14 @@ def without_outliers(X: Any, weights: Any, mean: Any, spread: Any, reach: Any, c
     return mean, spread
 
 
-def moments_of_sample(rows: Any, centre: bool) -> tuple[Any, Any] | None:
+def moments_of_sample(rows: Any, centre: bool, kernels: ModuleType | None = None) -> tuple[Any, Any] | None:
     """Return mean and deviation of the columns of a sample of rows, None where they might say little about the others.
 
     That is where a column is constant, or one row holds more than a twentieth of its variance (an indicator that is
-    true in fewer than twenty rows, an outlier); or where an entry is not finite.
+    true in fewer than twenty rows, an outlier); or where an entry is not finite. `kernels` are those for all rows.
     """
     m = rows.shape[0]
-    mean, spread, reach = kernels_for(rows).moments(rows, np.array([1.0 / m]), centre)
+    mean, spread, reach = (kernels or kernels_for(rows)).moments(rows, np.array([1.0 / m]), centre)
     ordinary = (spread > 0.0) & (reach * reach <= 0.05 * m * spread * spread)
     return (mean, spread) if bool(ordinary.all()) else None
 

@@ -29,12 +29,20 @@ class DataTerm:
         Sum to 1 over the rows; shape (1,) where every row weighs the same.
     offset : Array of shape (n,) or (n, K), optional
         Added to the predictors. Value and gradient take a pass each then, in place of one for both.
+
+    Attributes
+    ----------
+    keeps_rows : bool
+        Whether a point keeps its predictors and curvatures by rows, default True. Without them an evaluation is
+        faster and takes no memory of size n; the first point that is asked for them costs one pass more, and from
+        then on they are kept.
     """
 
     def __init__(self, model: LinearModel, loss: Loss, y: Array, weights: Array, offset: Array | None = None):
         self.model, self.loss, self.y, self.weights, self.offset = model, loss, y, weights, offset
         self.is_fused = bool(loss.fused) and isinstance(model, LinearModel) and offset is None
         self.has_fused_mv = isinstance(model, LinearModel) and (loss.n_outputs == 1 or bool(loss.fused))
+        self.keeps_rows = True
         self._counts = Counts()
         self._parts: list[_Part] = []
 
@@ -99,9 +107,23 @@ class DataPoint:
         return self._theta
 
     @cached_property
+    def _sums(self) -> tuple[float, Array, Array] | None:
+        """(value, sum of the curvatures, gradient) of an evaluation that keeps no rows; None where rows are kept."""
+        term = self.term
+        kernel = term.loss.rowless
+        if term.keeps_rows or "_rows" in self.__dict__ or self._z is not None or not (kernel and term.is_fused):
+            return None
+        if not hasattr(term.model.kernels, kernel) or type(term.model) is not LinearModel:
+            return None
+        term._counts.n_value += 1
+        term._counts.n_grad += 1
+        return term.model.rowless(kernel, self._theta, term.y, term.weights)
+
+    @cached_property
     def _rows(self) -> tuple[float, Array, Array, Any, Any]:
         """(value, z, curvature rows, gradient rows or None, gradient or None)."""
         term = self.term
+        term.keeps_rows = True
         term._counts.n_value += 1
         if self._z is None and term.is_fused:
             term._counts.n_grad += 1
@@ -118,7 +140,7 @@ class DataPoint:
     @property
     def value(self) -> float:
         """The weighted mean loss."""
-        return self._rows[0]
+        return self._sums[0] if self._sums else self._rows[0]
 
     @property
     def margins(self) -> Array:
@@ -127,21 +149,25 @@ class DataPoint:
 
     def total_curvature(self) -> Array:
         """Return the curvature of the loss summed over the rows, shape (K, K): the Hessian by constants added to z."""
+        if self._sums:
+            return array_namespace(self._theta).reshape(self._sums[1], (1, 1))
         return self.term.loss.total(self._rows[2], self.term.weights)
 
     @cached_property
     def grad(self) -> Array:
         """Its gradient, shape (p,)."""
+        if self._sums:
+            return self._sums[2]
         *_, r, grad = self._rows
         if grad is not None:
             return grad
         self.term._counts.n_grad += 1
         return self._map.vjp(r)
 
-    @cached_property
+    @property
     def curvature(self) -> DataCurvature:
-        """J' H J with the curvature H of the loss by rows."""
-        return DataCurvature(self.term, self._map, self._rows[2])
+        """J' H J with the curvature H of the loss by rows; kept nowhere, for it holds the point."""
+        return DataCurvature(self)
 
     def drift(self, origin: DataPoint) -> float:
         """Return c >= 0 such that the curvature here is at least exp(-c) times that at `origin`; inf if unknown."""
@@ -157,9 +183,14 @@ class DataPoint:
 class DataCurvature:
     """J' H J: J from the model, H block diagonal by rows from the loss."""
 
-    def __init__(self, term: DataTerm, at, curv: Array):
-        self._term, self._map, self._curv = term, at, curv
-        self.exact = term.loss.exact and isinstance(term.model, LinearModel)
+    def __init__(self, point: DataPoint):
+        self._point, self._term, self._map = point, point.term, point._map
+        self.exact = self._term.loss.exact and isinstance(self._term.model, LinearModel)
+
+    @property
+    def _curv(self) -> Array:
+        """The curvature of the loss by rows."""
+        return self._point._rows[2]
 
     def mv(self, v: Array) -> Array:
         """Return J' H J v, shape (p,); one pass for a linear model and a loss with a fused kernel."""
@@ -176,8 +207,7 @@ class DataCurvature:
     def rough_inverse(self, rows: float = 0.0, ridge: Array | None = None) -> Callable[[Array], Array] | None:
         """Return v -> M^-1 v with M resembling the curvature plus diag(ridge), None where the model has none."""
         make = getattr(self._map, "rough_inverse", None)
-        weights = self._term.weights
-        return make(self._term.loss.total(self._curv, weights), weights, rows, ridge) if make else None
+        return make(self._point.total_curvature(), self._term.weights, rows, ridge) if make else None
 
     def dense(self, rows: float = 1.0) -> Array:
         """Return the matrix, shape (p, p), or its estimate from a fraction of the rows."""

@@ -28,6 +28,8 @@ class Loss:
         Whether the curvature is the true second derivative.
     fused : str
         Name of a kernel that yields value, gradient and curvature of a linear model in one pass; "" for none.
+    rowless : str
+        Name of a kernel that yields value, sum of the curvatures and gradient and keeps no rows; "" for none.
     fused_mv : str
         Name of the kernel for its curvature products in one pass.
     """
@@ -35,6 +37,7 @@ class Loss:
     n_outputs: int = 1
     exact: ClassVar[bool] = True
     fused: ClassVar[str] = ""
+    rowless: ClassVar[str] = ""
     fused_mv: ClassVar[str] = "normal_mv"
 
     def rows(self, y: Array, z: Array, w: Array) -> tuple[float, Array, Array]:
@@ -93,6 +96,7 @@ class LogisticLoss(Loss):
     """l = log(1 + exp(z)) - y z in nats, for y in {0, 1} (or between)."""
 
     fused = "logistic_linear"
+    rowless = "logistic_gradient"
 
     def rows(self, y: Array, z: Array, w: Array) -> tuple[float, Array, Array]:
         """Return sum w l, w (sigmoid(z) - y), w sigmoid(z) (1 - sigmoid(z))."""

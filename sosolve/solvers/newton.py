@@ -12,6 +12,7 @@ from ..linalg import dot, norm
 from ..protocols import Array, Point
 from .base import Solver, Step
 from .line_search import ROUNDING, LineSearch, backtrack
+from .pairs import Pair, two_loop
 from .precondition import KINDS, Preconditioner, make_preconditioner
 from .subproblem import shifted_inverse, steihaug
 
@@ -65,6 +66,10 @@ def searched_step(point: Point, state: object, d: Array, slope: float, found: Li
 
 #: Products with the curvature before quotients are trusted, and by what factor they are distrusted then.
 SURE_PRODUCTS, SURE_FACTOR = 2, 10.0
+#: The same for pairs of steps and changes of the gradient: each step shows what the factor is worth.
+SURE_PAIRS, SURE_PAIRS_FACTOR = 2, 4.0
+#: By what factor a secant step must reduce g'M^-1 g for another one, and s'y its pair must have relative to y'M^-1 y.
+SECANT_GAIN, SECANT_CURVATURE = 0.1, 0.1
 #: Products in the previous step up to which one more is cheaper than a step to confirm convergence.
 CHEAP = 5
 
@@ -95,6 +100,9 @@ class CGState:
         Smallest d'Hd / d'Md met since M was built, and
     products : int
         how many.
+    pairs : tuple of Pair or None
+        While M is so good that steps need no products: the steps so far and their changes of the gradient. None where
+        conjugate gradients solve for the step.
     """
 
     kind: str
@@ -107,6 +115,7 @@ class CGState:
     contradicted: bool = False
     flattest: float = 1.0
     products: int = 0
+    pairs: tuple[Pair, ...] | None = None
 
 
 @dataclass(kw_only=True)
@@ -203,7 +212,9 @@ class NewtonCG(InexactNewton):
     """Inexact Newton: preconditioned conjugate gradients and backtracking.
 
     Solves H s = -g to the relative accuracy eta_k in the norm of M^-1, then searches along s from t = 1.
-    An iteration whose full step is taken costs (CG iterations + 1) passes over the data.
+    An iteration whose full step is taken costs (CG iterations + 1) passes over the data. Begun with the factor of a
+    sample of the rows, it takes steps with the inverse of that, corrected by the changes of the gradient, for one
+    pass each, as long as every step reduces g'M^-1 g tenfold.
 
     References
     ----------
@@ -216,6 +227,11 @@ class NewtonCG(InexactNewton):
 
     def step(self, point: Point, state: CGState) -> Step:
         """Return the outcome of one iteration."""
+        if state.pairs is not None:
+            step = self._secant(point, state, state.pairs)
+            if step is not None:
+                return step
+            state = replace(state, pairs=None)
         state = self.refreshed(point, state)
         size, rtol = self.forcing(point, state)
         level = self.level(point)
@@ -240,6 +256,30 @@ class NewtonCG(InexactNewton):
         )
         step = line_search_step(point, state, solved.step, solved.slope, **record)
         if step.accepted and step.record["step_size"] == 1.0 and self._surely_converged(step.point, state):
+            step.status = Status.CONVERGED
+        return step
+
+    def _secant(self, point: Point, state: CGState, pairs: tuple[Pair, ...]) -> Step | None:
+        """Return the step along -B g for the inverse Hessian B of M and the pairs, None where that is no descent."""
+        precond, g = state.precond, point.grad
+        d = -two_loop(g, pairs, precond, scaled=False)
+        slope = dot(g, d)
+        if precond is None or not (slope < 0.0 and math.isfinite(slope)):
+            return None
+        record: dict[str, Any] = dict(inner_iterations=0, predicted=-0.5 * slope, decrement=math.sqrt(-slope))
+        step = line_search_step(point, state, d, slope, **record)
+        if not step.accepted:
+            return None
+        s, y = step.record["step_size"] * d, step.point.grad - g
+        sy, yMy = dot(s, y), dot(y, precond(y))
+        before, after = (dot(p.grad, precond(p.grad)) for p in (point, step.point))
+        good = step.record["step_size"] == 1.0 and after <= SECANT_GAIN * before and sy > SECANT_CURVATURE * yMy
+        if not good:
+            step.state = replace(state, pairs=None)
+            return step
+        flattest = min(state.flattest, yMy / sy)
+        step.state = replace(state, pairs=(*pairs, (s, y, sy)), flattest=flattest)
+        if len(pairs) + 1 >= SURE_PAIRS and self.converged(step.point, SURE_PAIRS_FACTOR * 0.5 * after / flattest):
             step.status = Status.CONVERGED
         return step
 

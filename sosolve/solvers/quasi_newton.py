@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
 from array_api_compat import array_namespace, device
 
 from ..history import Status
@@ -16,6 +13,7 @@ from ..linalg import dot, dot_and_norms, norm
 from ..protocols import Array, Point
 from .base import Solver, Step
 from .line_search import ROUNDING, strong_wolfe
+from .pairs import Pair, two_loop
 from .precondition import Jacobi, Preconditioner, make_preconditioner
 from .subproblem import steihaug
 
@@ -217,24 +215,9 @@ class LBFGS(QuasiNewton):
     memory: int = 20
     _ranges: ClassVar[tuple[tuple[str, float, float], ...]] = (*QuasiNewton._ranges, ("memory", 1, math.inf))
 
-    def direction(
-        self, g: Array, memory: tuple[tuple[Array, Array, float], ...] | None, precond: Preconditioner | None = None
-    ) -> Array:
+    def direction(self, g: Array, memory: tuple[Pair, ...] | None, precond: Preconditioner | None = None) -> Array:
         """Return the two-loop product -B g."""
-        if not memory:
-            return -precond(g) if precond else -g
-        inner: Callable = dot if type(g) is np.ndarray else operator.matmul  # on a device no scalar is waited for
-        q, weights = g, []
-        for s, y, sy in reversed(memory):
-            weight = inner(s, q) / sy
-            weights.append(weight)
-            q = q - weight * y
-        s, y, sy = memory[-1]
-        My = precond(y) if precond else y
-        q = (sy / inner(y, My)) * (precond(q) if precond else q)
-        for (s, y, sy), weight in zip(memory, reversed(weights), strict=True):
-            q = q + (weight - inner(y, q) / sy) * s
-        return -q
+        return -two_loop(g, memory or (), precond)
 
     def update(
         self, memory: tuple | None, s: Array, y: Array, sy: float, precond: Preconditioner | None = None

@@ -1,5 +1,7 @@
 """What large data are spared: the pass for the basis, the check of NaN, the confirmation; and that nothing is lost."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -75,9 +77,40 @@ def test_the_factor_of_the_sample_is_the_preconditioner(data, monkeypatch):
     model = LogisticRegression(tol=3e-4).fit(X, y)
     assert states[0].kind == "cholesky"
     assert model.history_[-1].accepted
-    assert model.result_.counts.n_passes <= 8
+    assert model.result_.counts.n_passes <= 5
+    assert model.result_.counts.n_mv == 0
     tight = LogisticRegression(solver="newton-cg", tol=1e-7).fit(X, y)
     assert 0.0 <= model.result_.value - tight.result_.value < 1e-8 * tight.result_.value
+
+
+def test_a_factor_that_proves_poor_is_left_for_products(data, monkeypatch):
+    """Points keep no rows until the first product asks for them, for one pass more."""
+    X, y = data
+
+    def poor(*arguments):
+        state = first_state(*arguments)
+        return base.dataclasses.replace(state, precond=lambda v: 0.2 * state.precond(v))
+
+    monkeypatch.setattr(base, "first_state", poor)
+    model = LogisticRegression().fit(X, y)
+    counts = model.result_.counts
+    assert model.result_.converged
+    assert counts.n_mv > 0
+    assert counts.n_passes == counts.n_value + counts.n_mv
+    monkeypatch.undo()
+    tight = LogisticRegression(solver="newton-cg", tol=1e-7).fit(X, y)
+    assert 0.0 <= model.result_.value - tight.result_.value < 1e-8 * tight.result_.value
+
+
+def test_a_fit_of_large_data_takes_little_memory(data):
+    """The sample is a copy of a few hundredths; labels take a byte, and nothing else is of size n."""
+    X, y = np.tile(data[0], (2, 1)), np.tile(data[1], 2)
+    LogisticRegression().fit(X, y)
+    tracemalloc.start()
+    LogisticRegression().fit(X, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.1 * X.nbytes
 
 
 def test_too_few_products_prove_nothing(data):

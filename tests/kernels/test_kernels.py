@@ -165,3 +165,14 @@ def test_reference_row_blocks_cover_x_once(monkeypatch):
     same(reference.linear(X, w, 0.1), X @ w + 0.1)
     G, _ = reference.gram(X, h, np.zeros(5), np.ones(5))
     np.testing.assert_allclose(G, X.T @ (h[:, None] * X), rtol=1e-12)
+
+
+def test_the_gradient_alone_is_that_of_the_fused_pass():
+    """For labels of one byte too."""
+    v = vectors(STORAGES["C"].shape[0])
+    X = STORAGES["C"]
+    value, _, h, g, total = reference.logistic_linear(X, v["y"], v["s"], v["w"], 0.3)
+    expected = (value, h.sum(), g, total)
+    for backend in (reference, numba_cpu):
+        for y in (v["y"], v["y"].astype(np.int8)):
+            same(backend.logistic_gradient(X, y, v["s"], v["w"], 0.3), expected)
