@@ -143,9 +143,8 @@ def cholesky_solve(L: Array, b: Array) -> Array:
     if is_cupy_array(L):
         from cupyx.scipy.linalg import solve_triangular
 
-        U: Any = namespace(L).matrix_transpose(
-            L
-        )  # cuBLAS reads columns: of L itself CuPy would make a copy for each solve
+        # cuBLAS reads columns: of L itself CuPy would make a copy for each solve
+        U: Any = namespace(L).matrix_transpose(L)
         y = solve_triangular(U, b, lower=False, trans=1)
         return solve_triangular(U, y, lower=False)
     xp = array_namespace(L)

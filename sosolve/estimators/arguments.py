@@ -10,6 +10,8 @@ from array_api_compat import is_array_api_obj, is_numpy_array
 from sklearn import get_config
 from sklearn.base import BaseEstimator
 
+from ..kernels.streamed import StreamedRows
+
 #: Solvers that minimise smooth objectives alone, and the name that also stands for a dual problem.
 SMOOTH_ONLY = ("lbfgs", "l-bfgs", "newton-cg", "newton-cholesky", "sag", "bfgs", "trust-region")
 DUAL = ("liblinear", "auto")
@@ -181,11 +183,31 @@ def check_search(estimator: BaseEstimator, X: object, y: object, l1_ratios: list
             f"received cv='alo' with l1_ratios={estimator.l1_ratios!r}; the approximation needs a smooth penalty: set "
             "l1_ratios=(0,), or use folds, cv=5"
         )
+    if estimator.device == "cuda" and (isinstance(estimator.cv, str) or max(l1_ratios) > 0.0):
+        raise ValueError(
+            f"received device='cuda' with cv={estimator.cv!r} and l1_ratios={estimator.l1_ratios!r}; cv='alo' and an "
+            "L1 part run on the processor alone: use folds and l1_ratios=(0,), or device='cpu'"
+        )
     if get_config()["array_api_dispatch"] and any(is_array_api_obj(a) and not is_numpy_array(a) for a in (X, y)):
         raise ValueError(
             f"received X as {type(X).__module__}.{type(X).__name__} and y as {type(y).__module__}."
             f"{type(y).__name__} with array_api_dispatch on; LogisticRegressionCV is for NumPy arrays and SciPy's "
             "sparse matrices: convert them, or fit LogisticRegression for each C"
+        )
+
+
+def check_in_memory(problem) -> None:
+    """Check that folds can be taken from X where it lies.
+
+    Raises
+    ------
+    MemoryError
+        If X is streamed because it does not fit the device.
+    """
+    if isinstance(problem.X, StreamedRows):
+        raise MemoryError(
+            f"{problem.name} received an X of {problem.X.nbytes / 1e9:.3g} GB, which does not fit the device; a search "
+            "needs it there as a whole: use device='cpu', or fit LogisticRegression, which streams it, for each C"
         )
 
 

@@ -11,10 +11,11 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import check_cv
 
+from .._compat import to_host
 from ..history import Status
 from ..kernels.pool import thread_limit
 from .alo import LeftOut, leave_one_out
-from .arguments import unfinished
+from .arguments import check_in_memory, unfinished
 from .cv_scores import TestRows, is_direct
 from .logistic import LogisticRegression
 from .path import Ended, Path
@@ -101,8 +102,9 @@ def fit_fold(template, problem: Problem, rows, Cs, l1_ratios, scorer, params, th
         Of the kernels.
     """
     train, test = rows
+    check_in_memory(problem)
     with thread_limit(threads), np.errstate(all="ignore"):
-        part = problem.of_rows(train)
+        part = problem.of_rows(train if problem.xp is np else problem.xp.asarray(train, device=problem.device))
         ends = [Path(template, part).solve_all(Cs, l1_ratio) for l1_ratio in l1_ratios]
     fits = [end for row in ends for end in row]
     n_iter = np.array([end.n_iter for end in fits], dtype=np.int32).reshape(len(l1_ratios), len(Cs))
@@ -114,7 +116,7 @@ def fit_fold(template, problem: Problem, rows, Cs, l1_ratios, scorer, params, th
 
 def _scores(template, problem: Problem, test, fits: list[Ended], settings, scorer, params) -> np.ndarray:
     """Return the scores of the fits on the test rows: the scores of all in one product where the scorer takes them."""
-    rows = TestRows(scorer, problem.X, problem.classes, problem.codes, test, params)
+    rows = TestRows(scorer, problem.given, problem.classes, to_host(problem.codes), test, params)
     # in double precision: a metric that clips probabilities would do so by their dtype
     coef = np.stack([end.attributes["coef_"] for end in fits]).astype(np.float64)
     intercept = np.stack([end.attributes["intercept_"] for end in fits]).astype(np.float64)

@@ -21,6 +21,7 @@ from .._compat import (
     fit_context,
     raise_for_params,
     routing_enabled,
+    to_host,
 )
 from ..kernels.pool import thread_limit
 from .arguments import (
@@ -38,6 +39,7 @@ from .cv_layout import new_layout, old_layout
 from .cv_scores import best_of_all, best_of_each, resolve_scorer
 from .cv_watch import SearchWatcher
 from .logistic import LogisticRegression
+from .placement import guarded
 from .problem import Problem
 
 #: Parameters that mean the same for a single fit.
@@ -94,6 +96,9 @@ class LogisticRegressionCV(LogisticRegression):
     use_legacy_attributes : bool, default=True
         The layout of `C_`, `l1_ratio_`, `scores_`, `coefs_paths_` and `n_iter_`; see there. The default becomes False
         with scikit-learn 1.10, and a warning says so.
+    device : {None, "auto", "cpu", "cuda"}, default=None
+        Where to fit NumPy arrays and CSR matrices, as in :class:`LogisticRegression`: on a device the folds are fitted
+        one after the other and scored on the processor. L1 and cv="alo" run on the processor alone.
 
     Attributes
     ----------
@@ -195,6 +200,7 @@ class LogisticRegressionCV(LogisticRegression):
         intercept_scaling=1.0,
         random_state=None,
         use_legacy_attributes="warn",
+        device=None,
     ):
         self.Cs = Cs
         self.l1_ratios = l1_ratios
@@ -213,6 +219,7 @@ class LogisticRegressionCV(LogisticRegression):
         self.intercept_scaling = intercept_scaling
         self.random_state = random_state
         self.use_legacy_attributes = use_legacy_attributes
+        self.device = device
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, **params):
@@ -238,19 +245,19 @@ class LogisticRegressionCV(LogisticRegression):
         l1_ratios, scoring, legacy = mixtures(self), scoring_of(self), legacy_attributes(self)
         Cs = strengths(self.Cs)
         check_search(self, X, y, l1_ratios)
-        with restored_on_error(self):
+        with restored_on_error(self), guarded(X, self.device, type(self).__name__):
             forget(self)
             problem = Problem(self, X, y, sample_weight, Cs.max(), max(l1_ratios), careful=True)
             check_weighted_classes(self.class_weight, problem.classes)
-            y = problem.classes[problem.codes]
+            y = problem.classes[to_host(problem.codes)]
             split, score = self._metadata(sample_weight, scoring, params)
             scorer = resolve_scorer(scoring, problem.classes)
             if self._leaves_one_out:
-                watcher = SearchWatcher(self, problem.X, y, 1)
+                watcher = SearchWatcher(self, problem.given, y, 1)
                 found = self._leave_one_out(problem, watcher, Cs, scorer, score)
             else:
-                folds = folds_of(self.cv, problem.X, y, split)
-                watcher = SearchWatcher(self, problem.X, y, len(folds))
+                folds = folds_of(self.cv, problem.given, y, split)
+                watcher = SearchWatcher(self, problem.given, y, len(folds))
                 found = self._search(problem, watcher, folds, Cs, l1_ratios, scorer, score)
             warn_of_folds(self, found)
             self._store(problem, watcher.context, Cs, l1_ratios, found, legacy)
@@ -270,11 +277,12 @@ class LogisticRegressionCV(LogisticRegression):
     def _search(self, problem: Problem, watcher, folds, Cs, l1_ratios, scorer, params) -> list[Fold]:
         """Return what each fold found."""
         template = self._template(problem)
-        at_once = min(effective_n_jobs(self.n_jobs), len(folds))
+        n_jobs = self.n_jobs if problem.xp is np else 1  # on a device a fold needs room for its rows
+        at_once = min(effective_n_jobs(n_jobs), len(folds))
         threads = max(1, effective_threads() // at_once)
         found = []
         with threadpool_limits(threads, user_api="blas") if at_once > 1 else contextlib.nullcontext():
-            parallel = Parallel(n_jobs=self.n_jobs, prefer="threads", return_as="generator")
+            parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
             call = delayed(fit_fold)
             for fold in parallel(
                 call(template, problem, rows, Cs, l1_ratios, scorer, params, threads) for rows in folds

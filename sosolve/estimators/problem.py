@@ -96,7 +96,8 @@ class Problem:
         self.outputs = estimator._outputs(to_host(self.classes))
         loss = self.outputs.loss
         self.penalty = PenaltyTerms.of(estimator, X.shape[1])
-        if wanted == "auto" and not self.penalty.at(C, l1_ratio, 1.0).is_smooth:
+        leaves_one_out = isinstance(getattr(estimator, "cv", None), str)
+        if wanted == "auto" and (leaves_one_out or not self.penalty.at(C, l1_ratio, 1.0).is_smooth):
             wanted = "cpu"
         self.given, self.placement = X, placed(X, wanted, loss.n_outputs, self.name, xp, where)
         self.X, self.xp, self.device = self.placement.X, self.placement.xp, self.placement.device
