@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 import platform
 import re
 import shutil
@@ -27,9 +28,31 @@ def reason_not_to_run() -> str:
     return "" if shutil.which("g++") else "no g++ on the path"
 
 
+FLAGS = ["-std=c++17", "-O1", "-U_FORTIFY_SOURCE", "-fPIC", "-w", "-ffp-contract=fast"]
+FLAGS += ["-mfma"] if platform.machine() == "x86_64" else []
+
+
 @lru_cache(maxsize=1)
-def _folder() -> tempfile.TemporaryDirectory:
-    return tempfile.TemporaryDirectory(prefix="sosolve-host-cuda-")
+def _folder() -> Path:
+    """Return the folder of this user for this header and compiler: what is compiled stays there for the next run.
+
+    The header lies there compiled: it is half the work for a source.
+    """
+    header = (HERE / "host_cuda.hpp").read_bytes()
+    version = subprocess.run(["g++", "-dumpfullversion"], capture_output=True).stdout
+    key = hashlib.sha256(b"".join([header, version, *map(str.encode, FLAGS)])).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"sosolve-host-cuda-{os.getuid()}-{key}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        folder = Path(tempfile.mkdtemp(prefix="sosolve-host-cuda-"))
+    compiled = folder / "host_cuda.hpp.gch"
+    if not compiled.exists():
+        own = folder / f"header-{os.getpid()}"
+        (folder / f"host_cuda.hpp.{os.getpid()}").write_bytes(header)
+        (folder / f"host_cuda.hpp.{os.getpid()}").replace(folder / "host_cuda.hpp")
+        subprocess.run(["g++", *FLAGS, "-x", "c++-header", "-o", own, folder / "host_cuda.hpp"], check=True)
+        own.replace(compiled)
+    return folder
 
 
 @lru_cache(maxsize=256)
@@ -43,16 +66,18 @@ def library(code: str) -> ctypes.CDLL:
     """
     names = re.findall(r'extern "C" __global__ void(?:\s+__launch_bounds__\([^)]*\))?\s+(\w+)\(', code)
     exports = "\n".join(f"EXPORT({name})" for name in names)
-    stem = Path(_folder().name) / hashlib.sha256(code.encode()).hexdigest()[:16]
-    stem.with_suffix(".cpp").write_text(f'#include "{HERE / "host_cuda.hpp"}"\n{code}\n{exports}\n')
-    command = ["g++", "-std=c++17", "-O1", "-U_FORTIFY_SOURCE", "-fPIC", "-shared", "-w", "-ffp-contract=fast", "-mfma"]
-    if platform.machine() != "x86_64":
-        command.remove("-mfma")
-    command += ["-o", str(stem.with_suffix(".so")), str(stem.with_suffix(".cpp"))]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"g++ refuses the CUDA source:\n{done.stderr[:4000]}")
-    return ctypes.CDLL(str(stem.with_suffix(".so")))
+    stem = _folder() / hashlib.sha256(code.encode()).hexdigest()[:32]
+    found = stem.with_suffix(".so")
+    if not found.exists():  # other processes may be at it: each writes a file of its own
+        own, text = stem.with_name(f"{stem.name}-{os.getpid()}.so"), stem.with_name(f"{stem.name}-{os.getpid()}.cpp")
+        text.write_text(f'#include "host_cuda.hpp"\n{code}\n{exports}\n')
+        command = ["g++", *FLAGS, "-shared", "-o", str(own), str(text)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        text.unlink()
+        if done.returncode:
+            raise RuntimeError(f"g++ refuses the CUDA source:\n{done.stderr[:4000]}")
+        own.replace(found)
+    return ctypes.CDLL(str(found))
 
 
 class Kernel:
