@@ -517,6 +517,18 @@ class csr_matrix:
         counts["syncs"] += 1
         return self._host()
 
+    @property
+    def has_canonical_format(self):
+        return bool(self._host().has_canonical_format)
+
+    def sum_duplicates(self):
+        host = self._host().copy()
+        host.sum_duplicates()
+        self.data, self.indices, self.indptr = (ndarray(a.copy()) for a in (host.data, host.indices, host.indptr))
+
+    def copy(self):
+        return type(self)(self._host().copy())
+
     def tocsc(self):
         return csc_matrix(self._host().tocsc())
 
@@ -549,6 +561,8 @@ class csc_matrix(csr_matrix):
     _type = staticmethod(scipy.sparse.csc_matrix)
 
 
+for _kind in (csr_matrix, csc_matrix):
+    _kind.__module__ = "cupyx.scipy.sparse"
 MODULES = _build()
 #: Modules that hold names of CuPy: imported anew with the fake, and dropped after it.
 STALE = tuple(f"sosolve.kernels.cupy_{part}" for part in ("gpu", "launch", "products", "stream"))

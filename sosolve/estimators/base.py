@@ -33,6 +33,7 @@ from .arguments import unfinished
 from .auto import START_TOL, choose, first_state, proximal, start_solver
 from .certificate import certify
 from .common import Watcher, advised, restored_on_error
+from .device_csr import is_there
 from .inputs import check_indices, refuse_masked
 from .offsets import with_offset
 from .optimality import percent
@@ -245,6 +246,7 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
     def _scores(self, X, method: str, offset=None) -> Array:
         """Return X coef' + intercept + offset, shape (n, rows of coef_), for the public method of that name."""
         check_is_fitted(self)
+        X = X.tocsr().get() if is_there(X) else X
         check_same_namespace(X, self, attribute="coef_", method=method)
         refuse_masked(X, "X", type(self).__name__)
         check_indices(X)

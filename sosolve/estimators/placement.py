@@ -135,6 +135,11 @@ def _carried(X: Any, outputs: int, caller: str) -> Any:
     free, total = device.memory()
     vectors = 8 * n * (outputs if outputs > 1 else 1) * ROW_VECTORS
     whole = vectors + (3 * (X.data.nbytes + X.indices.nbytes) if scipy.sparse.issparse(X) else X.nbytes)
+    if scipy.sparse.issparse(X) and X.nnz >= 2**31:
+        raise MemoryError(
+            f"{caller} received a sparse X with {X.nnz} entries for a device; expected less than 2^31, which is what "
+            "CuPy's indices count: take fewer rows, or use device='cpu'"
+        )
     if whole <= SHARE * free:
         return device.sparse_to_device(X) if scipy.sparse.issparse(X) else to_device(X)
     buffers = int(SHARE * free - vectors) // 4
@@ -163,10 +168,11 @@ def guarded(X: Any, wanted: str | None, caller: str) -> Any:
 
     Where nothing can be on a device the context does nothing.
     """
-    if is_cupy_array(X):
+    entries = X.data if hasattr(X, "indptr") else X
+    if is_cupy_array(entries):
         stack = contextlib.ExitStack()
-        stack.enter_context(device.on_device_of(X))
-        stack.enter_context(device.freed_on_error(caller, 2 * X.nbytes))
+        stack.enter_context(device.on_device_of(entries))
+        stack.enter_context(device.freed_on_error(caller, 2 * entries.nbytes))
         return stack
     on_way = wanted in ("cuda", "auto") and (is_numpy_array(X) or scipy.sparse.issparse(X))
     return device.freed_on_error(caller, 2 * getattr(X, "nbytes", 0)) if on_way else contextlib.nullcontext()

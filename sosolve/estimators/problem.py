@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse
-from array_api_compat import is_numpy_array
+from array_api_compat import is_cupy_array, is_numpy_array
 from sklearn.utils import assert_all_finite
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import validate_data
@@ -24,6 +24,7 @@ from ..objectives.small import CopiedModel, suits
 from ..objectives.thin import ThinModel, pays
 from ..protocols import Array, Point
 from .auto import START_CLASS, start_share
+from .device_csr import is_there, placed_there, stand_in
 from .inputs import check_indices, refuse_masked, summed
 from .labels import classes_and_codes
 from .offsets import checked_offset
@@ -69,7 +70,10 @@ class Problem:
             and estimator.class_weight is None
         )
         self.name = type(estimator).__name__
-        wanted = estimator.device
+        wanted, there = estimator.device, None
+        if is_there(X):
+            X, there = (X.tocsr().get(), None) if wanted == "cpu" else (stand_in(X), placed_there(X, self.name))
+            y, sample_weight = (to_host(a) if is_cupy_array(a) else a for a in (y, sample_weight))
         X, y, sample_weight = (on_host(a, wanted, self.name) for a in (X, y, sample_weight))
         for name, array in (("X", X), ("y", y), ("sample_weight", sample_weight)):
             refuse_masked(array, name, self.name)
@@ -99,7 +103,7 @@ class Problem:
         leaves_one_out = isinstance(getattr(estimator, "cv", None), str)
         if wanted == "auto" and (leaves_one_out or not self.penalty.at(C, l1_ratio, 1.0).is_smooth):
             wanted = "cpu"
-        self.given, self.placement = X, placed(X, wanted, loss.n_outputs, self.name, xp, where)
+        self.given, self.placement = X, there or placed(X, wanted, loss.n_outputs, self.name, xp, where)
         self.X, self.xp, self.device = self.placement.X, self.placement.xp, self.placement.device
         self.codes = codes if self.xp is np and is_numpy_array(codes) else self.moved(codes)
         wide = None if offset is None else checked_offset(offset, X.shape[0], self.n_classes)
