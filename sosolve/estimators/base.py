@@ -160,7 +160,7 @@ class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMi
     def _start(self, problem: Problem) -> tuple[Array, str]:
         """Return the starting parameters and where they come from."""
         theta0 = problem.start(self)
-        if self.warm_start and hasattr(self, "coef_"):
+        if problem.warm:
             return theta0, "the previous coefficients"
         sample = problem.sample() if self.solver == "auto" else None
         if sample is None:

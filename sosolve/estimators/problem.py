@@ -35,6 +35,8 @@ from .placement import on_host, placed
 FINITE_LATER = 1_000_000
 #: Rows at least in the sample that gives the basis of such data, and its largest share of all rows: it is a copy.
 SAMPLE_LEAST, SAMPLE_MOST = 2_000, 0.1
+#: Parameters of standardised columns from which a warm start is compared with the other one.
+FAR = 30.0
 
 if TYPE_CHECKING:
     from .base import LinearClassifier
@@ -284,6 +286,9 @@ class Problem:
     def start(self, estimator: LinearClassifier) -> Array:
         """Return the starting parameters: the previous coefficients (warm start), else the logarithms of the prior.
 
+        `warm` tells which. Previous coefficients that are not finite, or so far out that the value is above that of
+        the other start, are of no use: a fit might never come back from there.
+
         Raises
         ------
         ValueError
@@ -298,6 +303,7 @@ class Problem:
             if self.offset is not None:
                 weights = self.xp.broadcast_to(self.weights, self.codes.shape)
                 intercept = intercept - weights @ self.offset
+        cold, self.warm = self._theta(coef, intercept), False
         if estimator.warm_start and hasattr(estimator, "coef_"):
             shape = self.outputs.to_attributes(coef, intercept, True)[0].shape
             old_classes, classes = to_host(estimator.classes_), to_host(self.classes)
@@ -309,8 +315,14 @@ class Problem:
                 )
             old = estimator.coef_.toarray() if scipy.sparse.issparse(estimator.coef_) else to_host(estimator.coef_)
             constants = np.broadcast_to(to_host(estimator.intercept_), shape[:1])
-            coef, intercept = self.outputs.from_attributes(self.array(old), self.array(constants))
-        theta = model.theta(self.penalty.clip(coef), intercept)
+            warm = self._theta(*self.outputs.from_attributes(self.array(old), self.array(constants)))
+            far = not float(self.xp.max(self.xp.abs(warm))) < FAR
+            self.warm = not far or self.objective.at(warm).value <= self.objective.at(cold).value
+        return warm if self.warm else cold
+
+    def _theta(self, coef: Array, intercept: Array) -> Array:
+        """Return the parameters of coefficients in the user's units, within the bounds."""
+        theta = self.model.theta(self.penalty.clip(coef), intercept)
         return theta if self.penalty.is_smooth else self.objective.penalty.project(theta)
 
     def sample(self) -> Sum | Composite | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from numbers import Real
 from typing import ClassVar
 
+import numpy as np
+
 from .._compat import Interval, fit_context
 from .base import LinearClassifier
 from .outputs import AgainstReference, OneRowEach
@@ -145,7 +147,7 @@ class SoftmaxRegression(LinearClassifier):
     def _outputs(self, classes):
         if self.reference_class is None:
             return OneRowEach(len(classes))
-        found = [k for k, label in enumerate(classes) if label == self.reference_class]
+        found = [k for k, c in enumerate(classes) if np.ndim(self.reference_class) == 0 and c == self.reference_class]
         if not found:
             raise ValueError(
                 f"received reference_class={self.reference_class!r}; expected one of the labels in y, "

@@ -346,3 +346,15 @@ def test_a_constant_column_of_any_size_changes_nothing(value):
     clf = LogisticRegression(tol=1e-8).fit(np.column_stack([X, np.full(150, value)]), Y)
     np.testing.assert_allclose(clf.coef_[:, :4], REFERENCE.coef_, rtol=1e-6)
     assert not clf.coef_[:, 4].any()
+
+
+@pytest.mark.parametrize("factor", [np.nan, 1e10, -1e200])
+@pytest.mark.parametrize("options", [{}, {"l1_ratio": 0.5}, {"solver": "lbfgs"}], ids=["auto", "l1", "lbfgs"])
+def test_useless_warm_starts(factor, options):
+    """Coefficients that are not finite or far out do no harm: the fit begins as if there were none."""
+    clf = LogisticRegression(warm_start=True, **options).fit(X, Y)
+    expected = clf.coef_
+    clf.coef_ = factor * clf.coef_
+    np.testing.assert_array_equal(clf.fit(X, Y).coef_, expected)
+    assert clf.history_.notes["start"] == "the logarithms of the class frequencies"
+    assert clf.fit(X, Y).history_.notes["start"] == "the previous coefficients"
