@@ -1,6 +1,7 @@
 """The short way of curve_fit: the same minimum as the full solver, or no answer; and few evaluations."""
 
 import functools
+import math
 import re
 import warnings
 
@@ -12,7 +13,7 @@ from short_curves import MODELS, decay, line
 
 from sosolve import curve_fit
 from sosolve.curves import parse
-from sosolve.scipy_api import FitError, compiled, lean
+from sosolve.scipy_api import FitError, callable_rows, compiled, lean
 from sosolve.scipy_api.curve_data import curve_data
 
 X = np.linspace(0.0, 4.0, 100)
@@ -78,7 +79,12 @@ def test_few_evaluations(name):
     calls.clear()
     curve_fit(counted, X, y, p0)
     assert len(calls) <= 1.2 * theirs + 6
-    assert all(type(value) in (np.float64, np.complex128) for p in calls for value in p)
+    columns = {np.shape(value) for p in calls for value in p if isinstance(value, np.ndarray)}
+    assert columns == {(p0.size + 1, 1)}
+    assert all(type(value) in (np.float64, np.complex128, np.ndarray) for p in calls for value in p)
+    calls.clear()
+    curve_fit(counted, X, y, p0)
+    assert len(calls) <= 1 + theirs / 2
 
 
 @pytest.mark.parametrize("absolute", [False, True])
@@ -363,15 +369,102 @@ def test_rows_agree_with_differences():
     """Sums of forward, central and complex differences and of a formula are one matrix."""
     f, formula, y, p0 = data_of("peak")
     data = curve_data(X, y, 0.5 + X, None, None)
-    rows = lean.CallableRows(f, data, p0, None)
-    at, cost = rows.residual(p0.tolist())
+    rows = callable_rows.CallableRows(f, data, p0, None)
+    theta, cost = rows.residual(p0.tolist(), False)
     exact = lean.FormulaRows(parse(formula, 1), data)
-    A, expected = exact.residual(p0.tolist())
+    A, expected = exact.residual(p0.tolist(), True)
     assert cost == pytest.approx(expected, rel=1e-14)
     right = np.array(exact.slopes(A, True, False)[0])
-    for found, tolerance in ((rows.forward(at), 1e-6), (rows.central(at), 1e-9), (rows.imaginary(at), 1e-13)):
-        sums, units = found
+    ways = [(rows.forward, 1e-6), (rows.central, 1e-9), (rows.imaginary, 1e-13)]
+    for find, tolerance in ways:
+        sums, units = find(theta)
         scale = np.array([*units, 1.0])
         got = np.array(sums) * np.outer(scale, scale)
         size = np.sqrt(np.outer(np.diag(right), np.diag(right)))
         assert np.max(np.abs(got - right) / size) <= tolerance
+    assert rows.wide is not None
+    assert rows.at_once(theta)
+    sums, _ = rows.found
+    np.testing.assert_allclose(sums, rows.forward(theta)[0], rtol=1e-6)
+
+
+# ---------------------------------------------------------------------- several points in one call
+
+
+def scaled(x, a, b):
+    y = np.exp(-b * x * x)
+    return a * y / np.max(y)
+
+
+def branches(x, a, b):
+    return a * np.exp(-b * x) if b > 0.0 else a + 0.0 * x
+
+
+def in_a_loop(x, a, b):
+    return np.array([a * math.exp(-b * value) for value in x])
+
+
+def interpolates(x, a, b):
+    return np.interp(x, [0.0, 2.0, 4.0], [a, b, a])
+
+
+def warns(x, a, b):
+    if np.ndim(a):
+        warnings.warn("not a number", UserWarning, stacklevel=1)
+    return a * np.exp(-b * x)
+
+
+@pytest.mark.parametrize("f", [scaled, branches, in_a_loop, interpolates, warns])
+def test_functions_of_one_point(f):
+    """A function whose rows are not those of single calls is called singly; the user hears nothing of the trial."""
+    x = X[1:]
+    y = f(x, 2.0, 0.7) + NOISE[1:]
+    shapes = []
+
+    def counted(x, a, b):
+        shapes.append(np.shape(a))
+        return f(x, a, b)
+
+    found = curve_fit(counted, x, y, [1.5, 0.5])
+    assert shapes.count((3, 1)) == 1
+    assert not callable_rows._broad[counted]
+    np.testing.assert_allclose(found[0], full(f, x, y, [1.5, 0.5])[0], rtol=1e-7)
+    del shapes[:]
+    curve_fit(counted, x, y, [1.5, 0.5])
+    assert (3, 1) not in shapes
+
+
+@pytest.mark.parametrize("way", ["raises", "joins rows"])
+def test_a_function_that_takes_several_points_only_sometimes(way):
+    """What was tried in one fit may fail in the next: then single calls go on, or correct the end."""
+    switch = []
+
+    def moody(x, a, b):
+        y = a * np.exp(-b * x)
+        if switch and np.ndim(a) and way == "raises":
+            raise TypeError("numbers only")
+        return y * (y / y).max() if not switch else y / np.max(np.exp(-b * x[0])) * np.exp(-b * x[0])
+
+    x = X + 0.1
+    y = 2.0 * np.exp(-0.7 * x) + NOISE
+    first = curve_fit(moody, x, y)
+    assert callable_rows._broad[moody]
+    switch.append(1)
+    second = curve_fit(moody, x, y)
+    assert callable_rows._broad[moody] == (way == "joins rows")
+    np.testing.assert_allclose(first[0], second[0], rtol=1e-9)
+    np.testing.assert_allclose(first[1], second[1], rtol=1e-7)
+
+
+def test_many_points_are_not_joined():
+    """Where arithmetic is all that counts, each point has its call; so do callable objects."""
+    shapes = []
+
+    def counted(x, a, b):
+        shapes.append(np.shape(a))
+        return a * x + b
+
+    x = np.linspace(0.0, 1.0, 10_000)
+    curve_fit(counted, x, counted(x, 2.0, 1.0), [1.0, 1.0])
+    curve_fit(functools.partial(counted), X, counted(X, 2.0, 1.0) + NOISE, [1.0, 1.0])
+    assert set(shapes) == {()}

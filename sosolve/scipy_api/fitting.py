@@ -16,6 +16,7 @@ from ..objectives.residual_jacobians import ResidualLeastSquares
 from ..objectives.robust import mad_scale
 from ..solvers import Dogleg, LevenbergMarquardt
 from . import checks
+from .callable_rows import CallableRows
 from .compiled import formula_fit
 from .curve_data import CurveData, curve_data
 from .curve_keywords import method_of, translated
@@ -31,7 +32,7 @@ from .curve_start import (
 from .failures import FitError
 from .formulas import formula_model, formula_of
 from .jacobian_check import accusation, dense_jacobian, is_known, trust
-from .lean import CallableRows, is_lean, lean_fit
+from .lean import is_lean, lean_fit
 from .outcome import packed
 from .residual_checks import checked_jacobian, choose_differences
 from .residual_noise import refined
@@ -125,7 +126,9 @@ def curve_fit(
     SciPy takes (J'J)^-1 of the rescaled Jacobian, which is too small where there are outliers.
 
     Without bounds, keywords and `full_output` a fit goes a short way: the algorithm of `fit_curves` in plain Python,
-    with forward differences far from the minimum, see `sosolve.solvers.lean`. A formula goes through the compiled
+    with forward differences far from the minimum, see `sosolve.solvers.lean`. Those of a Python function of up to some
+    thousand points come from one call with columns of parameters, (p + 1, 1) each, where that gives the numbers of
+    single calls; the last derivatives come from single calls. A formula goes through the compiled
     solver of `fit_curves` where that is in memory, and once its fits in this process have cost as much time as
     compiling would; `sosolve.warmup` compiles at once. The minimum is the same to about ten digits, and what a short
     way leaves in doubt is fitted from the start by `sosolve.LevenbergMarquardt`.

@@ -23,7 +23,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from operator import mul
 from typing import Any, NamedTuple
 
 #: Parameters up to which this pays: p^3 / 6 lines.
@@ -43,10 +42,11 @@ TURN = 1e-6
 STRAIGHT = 1e-6
 #: Relative reduction of a step that S may learn from.
 LEARN = 0.03
-#: Expected relative reduction of the step after this one at which derivatives become exact.
-NEAR = 1e-11
+#: Expected relative reduction of the step after this one at which derivatives become exact; and the least ratio of one
+#: reduction to the one before that is expected.
+NEAR, SWIFT = 1e-14, 1e-5
 #: Predicted relative reduction of the last step, which is not evaluated; and the expected one of the step after it.
-LAST, AFTER = 3e-16, 1e-19
+LAST, AFTER = 1e-14, 1e-19
 #: Relative reduction of steps with rough derivatives that is their noise.
 NOISE = 1e-14
 #: Least squared pivot of the scaled J'J at the end: a condition number of about 1e4 for J.
@@ -84,7 +84,8 @@ class Lean:
     Parameters
     ----------
     residual : callable
-        theta, p floats -> (at, r'r): `at` is what `slopes` gets to see of the point.
+        (theta, exact) -> (at, r'r) for theta of p floats: `at` is what `slopes` gets to see of the point, `exact`
+        whether it will be asked for exact derivatives there.
     slopes : callable
         (at, exact, crossed) -> (sums, q, turned): [J r]'[J r] as p + 1 lists, where column k of J is yet to be
         multiplied by q_k; and, if `crossed`, J'r with the Jacobian of the call before, without its q. None where
@@ -117,8 +118,8 @@ class Lean:
             Whether `slopes` has cheaper derivatives that are not exact.
         """
         p, cost, rounding = len(self.theta), self.cost, ROUNDING * ROUNDING * self.level
-        damped = algebra(p)[0]
-        exact = not rough or cost <= rounding
+        damped, _, bent = algebra(p)
+        exact, sharp, straight = not rough or cost <= rounding, False, False
         mu, nu, before, sums, h = MU_0, 2.0, 1.0, None, ()
         units: list[float] = []
         widest, bend = [0.0] * p, [[0.0] * p] * p
@@ -127,32 +128,33 @@ class Lean:
                 found, old = self.slopes(at, exact, before < LEARN), units
                 if found is None:
                     return None
-                sums, units, turned = found
+                (sums, units, turned), sharp = found, exact
                 if turned is not None:
-                    turn = [a * u - b * v for a, u, b, v in zip(sums[-1], units, turned, old)]
-                    bend = bent(bend, h, turn, widest, cost)
+                    bend = bent(bend, h, widest, cost, sums[-1], units, turned, old)
             found = damped(sums, units, widest, bend, mu)
             if found is None:
                 return None
             h, predicted, least = found
-            if exact and predicted <= max(LAST * cost, rounding):
+            if sharp and predicted <= max(LAST * cost, rounding):
                 is_last, end = self.last_step(sums, units, widest, bend, before)
                 if is_last:
                     return end
             theta = [t + s for t, s in zip(self.theta, h)]
-            then, trial = self.residual(theta) if least > 0.0 else (None, math.inf)
+            part = predicted / cost if cost > 0.0 else math.inf
+            exact = exact or straight or part * min(1.0, max(part / before, SWIFT)) <= NEAR
+            then, trial = self.residual(theta, exact) if least > 0.0 else (None, math.inf)
             actual = cost - trial
             if predicted <= LEVEL * cost and abs(actual) <= LEVEL * cost:
                 actual = predicted
             if actual > ACCEPT * predicted:
-                ratio, part, nu = actual / predicted, predicted / cost, 2.0
+                ratio, nu = actual / predicted, 2.0
                 if abs(ratio - 1.0) < SURE:
                     mu /= BOLD if mu < 0.1 * least else BRAVE
                 else:
                     mu *= max(1.0 / 3.0, 1.0 - (2.0 * ratio - 1.0) ** 3)
                 self.theta, self.cost, cost, at, sums = theta, trial, trial, then, None
                 straight = part > LEARN and abs(ratio - 1.0) < STRAIGHT
-                exact = exact or straight or part * min(1.0, part / before) <= NEAR or cost <= rounding
+                exact = exact or cost <= rounding
                 before = max(part, NOISE)
             else:
                 mu, nu = max(mu * nu, REJECT * least), 2.0 * nu
@@ -172,9 +174,10 @@ class Lean:
         before : float
             Relative reduction of the step before.
         """
-        damped, inverse = algebra(len(units))
+        damped, inverse, _ = algebra(len(units))
         h, predicted, _ = damped(sums, units, widest, bend, 0.0)
-        predicted = max(predicted, damped(sums, units, widest, [[0.0] * len(units)] * len(units), 0.0)[1])
+        if any(map(any, bend)):
+            predicted = max(predicted, damped(sums, units, widest, [[0.0] * len(units)] * len(units), 0.0)[1])
         part = predicted / self.cost if self.cost > 0.0 else 0.0
         if self.cost > ROUNDING * ROUNDING * self.level and (part > LAST or part * min(1.0, part / before) > AFTER):
             return False, None
@@ -184,36 +187,25 @@ class Lean:
         return True, LeanFit([t + s for t, s in zip(self.theta, h)], max(self.cost - predicted, 0.0), found)
 
 
-def bent(bend: Rows, h: tuple, turn: list[float], widest: list[float], cost: float) -> Rows:
-    """Return S after the step h, on which J'r turned by `turn` for fixed r: the symmetric rank-one update, S h = turn.
-
-    In the units of D. S stays as it is where the turn is noise of the derivatives, or would outweigh J'J.
-    """
-    turn = [t - sum(map(mul, row, h)) for t, row in zip(turn, bend)]
-    size = sum([(q := t / d) * q for t, d in zip(turn, widest)])
-    along = sum(map(mul, turn, h))
-    if size < TURN * TURN * cost or not size < abs(along):
-        return bend
-    return [[s + t * u / along for s, u in zip(row, turn)] for t, row in zip(turn, bend)]
-
-
 @lru_cache(maxsize=MOST_PARAMETERS)
-def algebra(p: int) -> tuple[Callable, Callable]:
-    """Return the functions `damped` and `inverse` of p parameters, straight lines of Python.
+def algebra(p: int) -> tuple[Callable, Callable, Callable]:
+    """Return the functions `damped`, `inverse` and `bent` of p parameters, straight lines of Python.
 
     `damped(sums, q, D, S, mu)` widens D and returns the step h, the reduction of r'r that its model predicts, and the
     least squared pivot, 0 where one is rounding; None where a sum is no ordinary number. `inverse(sums, q, D)` returns
-    (J'J)^-1 and the least squared pivot.
+    (J'J)^-1 and the least squared pivot. `bent(S, h, D, cost, g, q, g_old, q_old)` returns S after the step h on which
+    J'r, for fixed r, turned from g_old q_old to g q, by the symmetric rank-one update: then S h is that turn. S stays
+    as it is where the turn is noise of the derivatives, or would outweigh J'J.
     """
     space: dict = {"sqrt": math.sqrt, "inf": math.inf}
-    exec("\n    ".join(_damped(p)) + "\n" + "\n    ".join(_inverse(p)), space)  # noqa: S102 no word of the user's
-    return space["damped"], space["inverse"]
+    text = "\n".join("\n    ".join(lines(p)) for lines in (_damped, _inverse, _bent))
+    exec(text, space)  # noqa: S102 no word of the user's
+    return space["damped"], space["inverse"], space["bent"]
 
 
 def _damped(p: int) -> list[str]:
     lines = ["def damped(sums, q, D, S, mu):", *_unpacked(p), f"{_each('d{}', p)} = D"]
-    rows = ["".join(f"s{i}_{j}, " for j in range(p)) for i in range(p)]
-    lines.append(f"{''.join(f'({row}), ' for row in rows)} = S")
+    lines.append(_matrix("s", p))
     for i in range(p):
         lines += [
             f"if not {SMALLEST} < a{i}_{i} < {LARGEST}: return None",
@@ -248,6 +240,33 @@ def _inverse(p: int) -> list[str]:
             lines.append(f"c{i}_{j} = {' + '.join(f'x{k}_{i}*x{k}_{j}' for k in range(i, p))}")
     rows = (f"[{', '.join(f'c{max(i, j)}_{min(i, j)}' for j in range(p))}]" for i in range(p))
     return [*lines, f"return [{', '.join(rows)}], least"]
+
+
+def _bent(p: int) -> list[str]:
+    lines = [
+        "def bent(S, h, D, cost, g, q, b, v):",
+        _matrix("s", p),
+        f"{_each('h{}', p)} = h",
+        f"{_each('d{}', p)} = D",
+    ]
+    for i in range(p):
+        known = "".join(f" - s{i}_{j}*h{j}" for j in range(p))
+        lines.append(f"t{i} = g[{i}]*q[{i}] - b[{i}]*v[{i}]{known}")
+    lines += [
+        f"along = {' + '.join(f't{i}*h{i}' for i in range(p))}",
+        *(f"z{i} = t{i}/d{i}" for i in range(p)),
+        f"size = {' + '.join(f'z{i}*z{i}' for i in range(p))}",
+        f"if size < {TURN * TURN}*cost or not size < abs(along): return S",
+        *(f"u{i} = t{i}/along" for i in range(p)),
+    ]
+    rows = ("".join(f"s{i}_{j} + t{max(i, j)}*u{min(i, j)}, " for j in range(p)) for i in range(p))
+    return [*lines, f"return {''.join(f'({row}), ' for row in rows)}"]
+
+
+def _matrix(name: str, p: int) -> str:
+    """Return a line that gives the elements of the matrix S their names."""
+    rows = ("".join(f"{name}{i}_{j}, " for j in range(p)) for i in range(p))
+    return f"{''.join(f'({row}), ' for row in rows)} = S"
 
 
 def _each(text: str, p: int) -> str:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from sosolve.solvers.lean import MOST_PARAMETERS, Lean, algebra, bent
+from sosolve.solvers.lean import MOST_PARAMETERS, Lean, algebra
 
 
 def sums_of(p, seed=0):
@@ -59,7 +59,7 @@ def test_no_ordinary_sums(bad):
 def test_singular():
     """Equal columns have no step without damping, and no inverse."""
     sums, one = [[1.0, 1.0, 0.5], [1.0, 1.0, 0.5], [0.5, 0.5, 1.0]], [1.0, 1.0]
-    damped, inverse = algebra(2)
+    damped, inverse, _ = algebra(2)
     assert damped(sums, one, [0.0, 0.0], [[0.0] * 2] * 2, 0.0) == ((0.0, 0.0), math.inf, 0.0)
     assert damped(sums, one, [0.0, 0.0], [[0.0] * 2] * 2, 0.1)[2] > 0.0
     assert inverse(sums, one, [1.0, 1.0]) == (None, 0.0)
@@ -67,21 +67,26 @@ def test_singular():
 
 def test_what_s_learns():
     """After an update S h is the turn; noise and turns that outweigh J'J are not learnt."""
-    zero, h = [[0.0] * 2] * 2, (1e-3, 2e-3)
-    S = np.array(bent(zero, h, [1e-4, 3e-4], [1.0, 1.0], 1.0))
+    zero, h, D = [[0.0] * 2] * 2, (1e-3, 2e-3), [1.0, 1.0]
+
+    def bent(S, h, turn):
+        t, u = turn
+        return algebra(2)[2](S, h, D, 1.0, [2.0 * t, u], [1.0, 1.5], [t, u], [1.0, 0.5])
+
+    S = np.array(bent(zero, h, [1e-4, 3e-4]))
     np.testing.assert_allclose(S @ h, [1e-4, 3e-4], rtol=1e-14)
     np.testing.assert_array_equal(S, S.T)
-    again = np.array(bent(S.tolist(), (1e-3, -1e-3), [2e-4, -1e-4], [1.0, 1.0], 1.0))
+    again = np.array(bent(S.tolist(), (1e-3, -1e-3), [2e-4, -1e-4]))
     np.testing.assert_allclose(again @ (1e-3, -1e-3), [2e-4, -1e-4], rtol=1e-12)
-    assert bent(zero, h, [1e-9, 1e-9], [1.0, 1.0], 1.0) is zero
-    assert bent(zero, h, [1.0, -0.49], [1.0, 1.0], 1.0) is zero
+    assert bent(zero, h, [1e-9, 1e-9]) is zero
+    assert bent(zero, h, [1.0, -0.49]) is zero
 
 
 def problem(f, J):
     """Return residual and slopes for `Lean` from functions of theta, and a list that counts both."""
     last, calls = [], []
 
-    def residual(theta):
+    def residual(theta, exact):
         calls.append("r")
         r = np.asarray(f(theta), dtype=float)
         return (theta, r), float(r @ r)
@@ -99,7 +104,7 @@ def problem(f, J):
 
 def run(f, J, theta, level=1.0):
     residual, slopes, calls = problem(f, J)
-    at, cost = residual(theta)
+    at, cost = residual(theta, False)
     fit = Lean(residual, slopes, theta, cost, level)
     return fit.minimise(at, False), fit, calls
 
