@@ -281,7 +281,9 @@ class LogisticRegressionCV(LogisticRegression):
         at_once = min(effective_n_jobs(n_jobs), len(folds))
         threads = max(1, effective_threads() // at_once)
         found = []
-        with threadpool_limits(threads, user_api="blas") if at_once > 1 else contextlib.nullcontext():
+        is_sparse = hasattr(problem.X, "indptr")  # BLAS sees long vectors alone, and a second thread of it spins
+        alone = at_once == 1 and not is_sparse
+        with contextlib.nullcontext() if alone else threadpool_limits(1 if is_sparse else threads, user_api="blas"):
             parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
             call = delayed(fit_fold)
             for fold in parallel(
