@@ -17,7 +17,8 @@ SWEEPS = 5
 ROUNDING = 1e-13
 #: Changes of a parameter that are rounding.
 EPS = 4e-16
-#: Most solves on faces, each with fewer parameters than the one before, between sweeps.
+#: Most solves on faces, each with fewer parameters than the one before, between the first sweeps. Where they do not
+#: end on a face there are twice as many the next time: with dependent columns sweeps undo what such a chain has begun.
 STEPS = 30
 #: The same where the model need not be minimised exactly: sweeps drop more parameters at a time.
 ROUGH_STEPS = 1
@@ -101,7 +102,7 @@ def minimise_model(
     u, r = (theta, g) if begin is None else (begin, g + H @ (begin - theta))
     goal = max(rtol * max_abs(penalty.subgradient(theta, g)), ROUNDING * max_abs(g))
     faces = _Faces(H, g, theta, penalty)
-    iterations, stop = 0, InnerStop.CAP
+    iterations, stop, steps = 0, InnerStop.CAP, STEPS if exact else ROUGH_STEPS
     for _ in range(max_rounds):
         begun = u
         for _ in range(SWEEPS):
@@ -113,11 +114,12 @@ def minimise_model(
         if not exact and max_abs(penalty.subgradient(u, r)) <= goal:
             stop = InnerStop.RESIDUAL
             break
-        for _ in range(STEPS if exact else ROUGH_STEPS):
+        for _ in range(steps):
             u, r, full = faces.step(u, r)
             iterations += 1
             if full:
                 break
+        steps *= 1 if full else 2
         still = bool(np.all(np.abs(u - begun) <= EPS * np.abs(u)))
         if still or ((full or not exact) and max_abs(penalty.subgradient(u, r)) <= goal):
             stop = InnerStop.RESIDUAL

@@ -283,6 +283,20 @@ def test_duplicate_columns():
     assert clf.result_.value == pytest.approx(once.result_.value, rel=1e-12)
 
 
+@pytest.mark.parametrize("l1_ratio", [0.5, 1.0])
+def test_duplicate_columns_in_other_units(l1_ratio):
+    """Copies whose units differ have strengths that differ a little, along directions without curvature."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((300, 25))
+    y = (X[:, 0] - X[:, 1] + rng.logistic(size=300) > 0).astype(int)
+    units, others = 10.0 ** rng.uniform(-4, 4, 25), 10.0 ** rng.uniform(-3, 3, 25)
+    Z = np.c_[X * units, X * units * others, X * units]
+    clf = LogisticRegression(C=1e4, l1_ratio=l1_ratio, max_iter=30).fit(Z, y)  # warnings are errors
+    assert sum(record.inner_iterations for record in clf.history_) < 600
+    tight = LogisticRegression(C=1e4, l1_ratio=l1_ratio, max_iter=30, tol=1e-7).fit(Z, y)
+    assert clf.result_.value == pytest.approx(tight.result_.value, rel=1e-8)
+
+
 # ---------------------------------------------------------------------- scikit-learn's contract
 
 
