@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ from ..linalg import dot
 from ..protocols import Array, Point
 from .base import Solver, Step
 from .composite_model import ModelMinimiser, minimise_model
+from .composite_products import minimise_by_products
 from .line_search import backtrack_composite
 from .newton import line_search_step, searched_step
 from .subproblem import solve_shifted
@@ -20,6 +22,8 @@ from .subproblem import solve_shifted
 #: Where the decrease of a loosely minimised model is below this multiple of the tolerance, the model is minimised
 #: exactly: the decrement that ends a fit must not rest on a loose solve.
 EXACT = 100.0
+#: Fraction of the largest subgradient to which it is minimised otherwise.
+ROUGH = 0.1
 #: How far half the squared decrement must fall on one working set before the next one is formed.
 REDUCTION = 1e-2
 #: Parameters from which the matrix of a model is kept for the next one, and the decrease of the model, as a fraction of
@@ -69,13 +73,9 @@ class ProximalNewton(Solver):
         Also converged when half the squared decrement has fallen below this fraction of the first one, in [0, 1).
     max_rounds : int, default=100
         Rounds of sweeps and solves in one model, >= 1.
-    dense_size : int, default=10000
-        Most parameters in one model, >= 1: its matrix has the square of that many numbers, and is dense.
-
-    Raises
-    ------
-    MemoryError
-        (from minimize) If more than `dense_size` parameters are not zero, or want to leave zero at once.
+    dense_size : int, default=5000
+        Most parameters of a model whose matrix is formed, >= 0: it has the square of that many numbers. Larger models
+        are minimised by products with it, which need no memory beyond some vectors.
 
     References
     ----------
@@ -91,12 +91,12 @@ class ProximalNewton(Solver):
     working_set: int = 100
     reduction: float = 0.0
     max_rounds: int = 100
-    dense_size: int = 10_000
+    dense_size: int = 5_000
     _ranges: ClassVar[tuple[tuple[str, float, float], ...]] = (
         ("working_set", 1, math.inf),
         ("reduction", 0.0, 1.0),
         ("max_rounds", 1, math.inf),
-        ("dense_size", 1, math.inf),
+        ("dense_size", 0, math.inf),
     )
 
     def start(self, point: Point) -> ModelState:
@@ -125,26 +125,16 @@ class ProximalNewton(Solver):
 
     def _newton_step(self, point: Any, state: ModelState) -> Step:
         """Return a proximal Newton step in all parameters."""
-        if point.theta.shape[0] > self.dense_size:
-            raise MemoryError(
-                f"received a model of {point.theta.shape[0]} parameters; ProximalNewton forms a dense matrix and takes "
-                f"at most dense_size={self.dense_size}: choose a stronger L1 part (smaller C, larger l1_ratio), or set "
-                "dense_size where there is memory for its square"
-            )
-        H = point.smooth.curvature.dense() if state.H is None else state.H
-        if not bool(np.all(np.isfinite(H))):
+        found, H = self._model(point, state)
+        if found is None:
             return Step(point, state, False, Status.NOT_POSITIVE_DEFINITE)
-        found = self._minimised(point, H)
-        if state.H is not None and found.predicted > FALL * state.predicted and not self._done(point, found, state):
-            H = point.smooth.curvature.dense()
-            found = self._minimised(point, H)
         record: dict[str, Any] = dict(
             inner_iterations=found.iterations,
             inner_stop=found.stop,
             predicted=found.predicted,
             decrement=math.sqrt(max(2.0 * found.predicted, 0.0)),
         )
-        keep = len(H) >= KEPT_SIZE and found.predicted <= KEPT_BELOW * abs(point.value)
+        keep = H is not None and len(H) >= KEPT_SIZE and found.predicted <= KEPT_BELOW * abs(point.value)
         first = found.predicted if math.isnan(state.first) else state.first
         state = ModelState(first, H if keep else None, found.predicted)
         if self._done(point, found, state):
@@ -152,13 +142,26 @@ class ProximalNewton(Solver):
         searched = backtrack_composite(point, found.u, found.linear) if found.linear < 0.0 else None
         return searched_step(point, state, found.u - point.theta, found.linear, searched, **record)
 
-    def _minimised(self, point: Any, H: Any) -> ModelMinimiser:
-        """Return the minimiser of the model with the matrix H, exact where the decrease is near the tolerance."""
-        g, theta, penalty = point.smooth.grad, point.theta, point.penalty
-        found = minimise_model(H, g, theta, penalty, rtol=0.1, exact=False, max_rounds=self.max_rounds)
+    def _model(self, point: Any, state: ModelState) -> tuple[ModelMinimiser | None, Any]:
+        """Return the minimiser of the model, None where its matrix is not finite, and the matrix where there is one."""
+        if point.theta.shape[0] > self.dense_size:
+            return self._minimised(point, minimise_by_products, point.smooth.curvature), None
+        H = point.smooth.curvature.dense() if state.H is None else state.H
+        if not bool(np.all(np.isfinite(H))):
+            return None, H
+        found = self._minimised(point, _by_matrix, H)
+        if state.H is not None and found.predicted > FALL * state.predicted and not self._done(point, found, state):
+            H = point.smooth.curvature.dense()
+            found = self._minimised(point, _by_matrix, H)
+        return found, H
+
+    def _minimised(self, point: Any, minimise: Callable[..., ModelMinimiser], H: Any) -> ModelMinimiser:
+        """Return the minimiser of the model with the curvature H, exact where the decrease is near the tolerance."""
+        model = (H, point.smooth.grad, point.theta, point.penalty)
+        found = minimise(*model, rtol=ROUGH, max_rounds=self.max_rounds)
         if found.predicted > EXACT * self.level(point) and found.linear < 0.0:
             return found
-        more = minimise_model(H, g, theta, penalty, begin=found.u, max_rounds=self.max_rounds)
+        more = minimise(*model, begin=found.u, max_rounds=self.max_rounds)
         return replace(more, iterations=found.iterations + more.iterations)
 
     def _done(self, point: Any, found: ModelMinimiser, state: ModelState) -> bool:
@@ -203,3 +206,8 @@ class ProximalNewton(Solver):
         theta[index] = found.theta
         trial = point.objective.at(theta)
         return Step(trial, state, True, step_size=1.0, actual=point.value - trial.value, **record)
+
+
+def _by_matrix(H: Any, g: Any, theta: Any, penalty: Any, rtol: float = 1e-2, **options: Any) -> ModelMinimiser:
+    """Return `minimise_model`, exact unless rtol is `ROUGH`."""
+    return minimise_model(H, g, theta, penalty, rtol=rtol, exact=rtol < ROUGH, **options)

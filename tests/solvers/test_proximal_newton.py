@@ -200,13 +200,19 @@ def test_a_kept_matrix_is_replaced_where_it_no_longer_fits():
     assert grams < result.n_iter
 
 
-def test_too_many_parameters_for_a_dense_matrix():
-    """Said before the memory is asked for; a working set below the limit goes on."""
-    objective = composite("wide", 0.1)
+@pytest.mark.parametrize("working_set", [10, 1000])
+@pytest.mark.parametrize("name", ["dense", "wide", "sparse", "three classes", "collinear"])
+def test_too_many_parameters_for_a_matrix(name, working_set):
+    """Products alone lead to the same value; bounds and zeros are kept."""
+    objective = composite(name, lower=np.full(composite(name).size, -0.4))
     theta0 = np.zeros(objective.size)
-    with pytest.raises(MemoryError, match="dense_size=50"):
-        ProximalNewton(dense_size=50, working_set=1000).minimize(objective, theta0)
-    assert ProximalNewton(dense_size=50, working_set=10).minimize(objective, theta0).converged
+    whole = ProximalNewton(tol=1e-7).minimize(objective, theta0)
+    objective.smooth.terms[0].model.gram = None  # whoever asks for a matrix fails
+    found = ProximalNewton(dense_size=0, working_set=working_set, tol=1e-7).minimize(objective, theta0)
+    assert found.converged
+    assert found.value == pytest.approx(whole.value, rel=1e-11)
+    if name != "collinear":
+        np.testing.assert_array_equal(found.theta == 0.0, whole.theta == 0.0)
 
 
 @pytest.mark.parametrize("setting", [{"working_set": 0}, {"reduction": 2.0}, {"max_rounds": 0}])
