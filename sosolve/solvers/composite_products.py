@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -98,13 +98,14 @@ def _face_step(curvature: Any, diagonal: Any, penalty: Any, u: Any, r: Any) -> t
     """Return u after a step towards the minimiser on its face, and the products that it took."""
     free = penalty.free(u)
     found = steihaug(
-        lambda v: np.where(free, curvature.mv(v), 0.0),
-        np.where(free, penalty.subgradient(u, r), 0.0),
+        lambda v: cast(Any, np.where(free, curvature.mv(v), 0.0)),
+        cast(Any, np.where(free, penalty.subgradient(u, r), 0.0)),
         precond=lambda v: v / diagonal,
         rtol=FACE_RTOL,
         max_iter=FACE_PRODUCTS,
     )
-    s, products = found.step, found.iterations
+    s: Any = found.step
+    products = found.iterations
     reach = penalty.reach(u, s)
     if reach >= 1.0:
         return penalty.project(u + s), products

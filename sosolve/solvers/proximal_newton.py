@@ -73,7 +73,7 @@ class ProximalNewton(Solver):
         Also converged when half the squared decrement has fallen below this fraction of the first one, in [0, 1).
     max_rounds : int, default=100
         Rounds of sweeps and solves in one model, >= 1.
-    dense_size : int, default=5000
+    dense_size : int, default=2000
         Most parameters of a model whose matrix is formed, >= 0: it has the square of that many numbers. Larger models
         are minimised by products with it, which need no memory beyond some vectors.
 
@@ -91,7 +91,7 @@ class ProximalNewton(Solver):
     working_set: int = 100
     reduction: float = 0.0
     max_rounds: int = 100
-    dense_size: int = 5_000
+    dense_size: int = 2_000
     _ranges: ClassVar[tuple[tuple[str, float, float], ...]] = (
         ("working_set", 1, math.inf),
         ("reduction", 0.0, 1.0),

@@ -1,6 +1,7 @@
 """L1, elastic net, penalty weights and bounds: the optimum, to the last zero."""
 
 import pickle
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -295,6 +296,21 @@ def test_duplicate_columns_in_other_units(l1_ratio):
     assert sum(record.inner_iterations for record in clf.history_) < 600
     tight = LogisticRegression(C=1e4, l1_ratio=l1_ratio, max_iter=30, tol=1e-7).fit(Z, y)
     assert clf.result_.value == pytest.approx(tight.result_.value, rel=1e-8)
+
+
+@pytest.mark.parametrize("storage", [sp.csc_matrix, sp.csr_matrix.toarray])
+def test_more_than_ten_thousand_coefficients_that_are_not_zero(storage):
+    """No p x p matrix is formed: the memory is that of X and some vectors."""
+    rng = np.random.default_rng(0)
+    X = storage(sp.random(30, 12_000, 0.2, format="csr", random_state=0))
+    y = (rng.standard_normal(30) > 0).astype(int)
+    tracemalloc.start()
+    clf = LogisticRegression(C=0.1, l1_ratio=1e-4, tol=1e-3, solver=ProximalNewton(dense_size=300)).fit(X, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.count_nonzero(clf.coef_) > 10_000
+    assert peak < 0.8 * 12_000**2
+    assert clf.optimality_.bound < 1e-5 * clf.optimality_.value
 
 
 # ---------------------------------------------------------------------- scikit-learn's contract
