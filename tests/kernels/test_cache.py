@@ -3,9 +3,10 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+
+from sosolve.kernels import cache
 
 CODE = """
 import numpy as np
@@ -37,32 +38,54 @@ def test_second_process_finds_the_code(tmp_path):
     assert run(SOSOLVE_CACHE_DIR=str(tmp_path))[1:] == (1, 0)
 
 
-def test_rubbish_in_the_cache_means_compile_again(tmp_path):
+def twice(x):
+    """A kernel that compiles in no time."""
+    return 2.0 * x
+
+
+@pytest.fixture
+def kernel(monkeypatch):
+    """Return a function that makes that kernel as a new process would, and returns (folder, hits, misses)."""
+
+    def make(folder, **env):
+        for name, value in {"SOSOLVE_CACHE_DIR": str(folder), "SOSOLVE_JIT_CACHE": "1", **env}.items():
+            monkeypatch.setenv(name, value)
+        cache.folder.cache_clear()
+        made = cache.jit()(twice)
+        assert made(21.0) == 42.0
+        return cache.folder(), sum(made.stats.cache_hits.values()), sum(made.stats.cache_misses.values())
+
+    yield make
+    cache.folder.cache_clear()
+
+
+@pytest.mark.parametrize("pattern", ["*.nbi", "*.nbc"])
+def test_rubbish_in_the_cache_means_compile_again(kernel, tmp_path, pattern):
     """Truncated index and data files are a miss, and are replaced."""
-    folder, *_ = run(SOSOLVE_CACHE_DIR=str(tmp_path))
-    for pattern in ("*.nbi", "*.nbc"):
-        for path in Path(folder).glob(pattern):
-            path.write_bytes(b"rubbish")
-        assert run(SOSOLVE_CACHE_DIR=str(tmp_path))[1] == 0
-        assert run(SOSOLVE_CACHE_DIR=str(tmp_path))[1] == 1
+    folder, *_ = kernel(tmp_path)
+    assert kernel(tmp_path) == (folder, 1, 0)
+    for path in folder.glob(pattern):
+        path.write_bytes(b"rubbish")
+    assert kernel(tmp_path)[1] == 0
+    assert kernel(tmp_path)[1] == 1
 
 
-def test_can_be_turned_off(tmp_path):
+def test_can_be_turned_off(kernel, tmp_path):
     """SOSOLVE_JIT_CACHE=0 writes nothing."""
-    assert run(SOSOLVE_CACHE_DIR=str(tmp_path), SOSOLVE_JIT_CACHE="0")[0] == "None"
+    assert kernel(tmp_path, SOSOLVE_JIT_CACHE="0")[0] is None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_a_home(tmp_path):
+def test_without_a_home(kernel, tmp_path):
     """A folder that cannot be made is no error."""
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
-    assert run(SOSOLVE_CACHE_DIR=str(blocked))[0] == "None"
+    assert kernel(blocked)[0] is None
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="the platform has no owners of files")
-def test_folder_that_others_may_write_is_refused(tmp_path):
+def test_folder_that_others_may_write_is_refused(kernel, tmp_path):
     """Somebody else could plant machine code in it."""
-    folder, *_ = run(SOSOLVE_CACHE_DIR=str(tmp_path))
-    os.chmod(folder, 0o777)
-    assert run(SOSOLVE_CACHE_DIR=str(tmp_path))[0] == "None"
+    folder, *_ = kernel(tmp_path)
+    folder.chmod(0o777)
+    assert kernel(tmp_path)[0] is None
