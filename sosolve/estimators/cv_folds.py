@@ -190,7 +190,15 @@ def warn_of_left_out(estimator: LogisticRegression, left: list[LeftOut], Cs: np.
 
 
 def warn_of_folds(estimator: LogisticRegression, found: list[Fold]) -> None:
-    """Warn once of all fits on folds that did not converge."""
+    """Warn once of all scores that are NaN, and once of all fits on folds that did not converge."""
+    missing = sum(int(np.isnan(fold.scores).sum()) for fold in found)
+    if missing:
+        warnings.warn(
+            f"{type(estimator).__name__}: {missing} of {sum(fold.scores.size for fold in found)} scores on the folds "
+            "are NaN and were left out of the choice: take a scorer that is defined on each fold, or other folds",
+            UserWarning,
+            stacklevel=5,
+        )
     bad = Counter(status for fold in found for status in fold.bad)
     if not bad:
         return

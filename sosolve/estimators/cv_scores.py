@@ -129,11 +129,13 @@ class TestRows:
 def best_of_all(scores: np.ndarray) -> tuple[int, int]:
     """Return the indices (C, l1_ratio) of the best sum of scores over the folds, the first of several.
 
+    Folds without a score are left out, and what has none in one of the others is not chosen.
+
     Parameters
     ----------
     scores : ndarray of shape (folds, l1_ratios, Cs)
     """
-    return _first_best(scores.sum(axis=0))
+    return _first_best(scores[~np.isnan(scores).all(axis=(1, 2))].sum(axis=0))
 
 
 def best_of_each(scores: np.ndarray) -> Sequence[tuple[int, int]]:
@@ -143,5 +145,5 @@ def best_of_each(scores: np.ndarray) -> Sequence[tuple[int, int]]:
 
 def _first_best(table: np.ndarray) -> tuple[int, int]:
     # scikit-learn looks for the first maximum in the order of C, then l1_ratio
-    c, r = np.unravel_index(np.argmax(table.T), table.T.shape)
+    c, r = np.unravel_index(np.argmax(np.where(np.isnan(table), -np.inf, table).T), table.T.shape)
     return int(c), int(r)

@@ -467,3 +467,20 @@ def test_nothing_of_an_earlier_fit_stays():
     clf.set_params(cv=2, refit=False).fit(X, y)
     assert set(vars(clf)) == set(vars(LogisticRegressionCV(**clf.get_params()).fit(X, y)))
     assert not {"n_exact_", "loo_error_", "optimality_", "result_"} & set(vars(clf))
+
+
+def test_scores_that_are_nan_are_not_chosen():
+    """A C without a score is never the best one, and a fold without any says nothing; both are told."""
+    X, y = load_iris(return_X_y=True)
+    seen = []
+
+    def scorer(estimator, test, labels):
+        seen.append(len(seen))
+        return np.nan if estimator.C < 1.0 or len(seen) <= 4 else estimator.C
+
+    search = LogisticRegressionCV(
+        Cs=[0.1, 1.0, 0.5, 2.0], cv=3, l1_ratios=(0,), scoring=scorer, use_legacy_attributes=False
+    )
+    with pytest.warns(UserWarning, match="8 of 12 scores on the folds are NaN and were left out of the choice: take"):
+        search.fit(X, y)
+    assert search.C_ == 2.0
