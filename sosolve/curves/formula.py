@@ -182,12 +182,8 @@ class Formula:
         V, _ = self._run("basis", X, nonlinear, self.nonlinear_parameters)
         return V[1:].T, V[0]
 
-    def basis_jacobian(self, X, nonlinear) -> tuple[np.ndarray, np.ndarray]:
-        """Return the derivatives of `basis` with respect to the nonlinear parameters, (n, q, r) and (n, r)."""
-        return self.basis_and_jacobian(X, nonlinear)[2:]
-
     def basis_and_jacobian(self, X, nonlinear) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return `basis` and `basis_jacobian` from one evaluation: Phi, offset, dPhi, doffset."""
+        """Return what `basis` does, and its derivatives by the nonlinear parameters, (n, q, r) and (n, r)."""
         V, J = self._run("basis both", X, nonlinear, self.nonlinear_parameters)
         return V[1:].T, V[0], J[1:].transpose(2, 0, 1), J[0].T
 

@@ -257,10 +257,10 @@ class BoundedLBFGS(BoundedTrustRegion):
         """Return NaN and the forcing term: the model costs no evaluation, so it is solved well."""
         return math.nan, 1e-3
 
-    def learn(self, point: Any, trial: Any, state: CGState) -> CGState:
+    def learn(self, point: Any, trial: Any, state: Any) -> CGState:
         """Return the state with the pair of a trial, where that is finite and tells of positive curvature."""
         s, y = trial.theta - point.theta, trial.grad - point.grad
         sy = dot(s, y)
         if not SAFE_CURVATURE * norm(s) * norm(y) < sy < math.inf:
             return state
-        return replace(state, pairs=(*state.pairs, (s, y, sy))[-int(self.memory) :])  # type: ignore[attr-defined,call-arg]
+        return replace(state, pairs=(*state.pairs, (s, y, sy))[-int(self.memory) :])
