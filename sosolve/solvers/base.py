@@ -303,6 +303,7 @@ class _Run:
                     step.record["step_norm"] = norm(point.theta - previous.theta)
                 record = self.record(point, iteration, step.accepted, step.record)
                 status = step.status or self.stop(record, previous)
+                del previous  # a point may hold arrays as long as the data
                 if self.callback is not None:
                     answer = self.callback(record, point)
                     if status is None and answer:

@@ -4,9 +4,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 
 from sosolve import LogisticRegression, NewtonCG
 from sosolve.estimators import base
+from sosolve.estimators.auto import choose, first_state
 from sosolve.estimators.problem import SAMPLE_LEAST, Problem
 from sosolve.objectives.basis import moments_of_sample
 from sosolve.objectives.models import LinearModel
@@ -134,4 +136,14 @@ def test_softmax_begins_on_a_sample_too(data):
     assert abs(model.result_.value - cold.result_.value) < 1e-7
 
 
-first_state = base.first_state
+def test_many_classes_need_no_matrix_of_all_parameters():
+    """p = 5050 parameters: the Hessian would take 204 MB."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((1_000, 100)), np.arange(1_000) % 50
+    assert choose(50_000, 500, 100, False)[0].dense_size == 0
+    tracemalloc.start()
+    with pytest.warns(ConvergenceWarning):
+        LogisticRegression(max_iter=1).fit(X, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16e6
