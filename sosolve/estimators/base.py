@@ -35,7 +35,7 @@ from .certificate import certify
 from .common import Watcher, advised, restored_on_error
 from .device_csr import is_there
 from .inputs import check_indices, refuse_masked
-from .offsets import with_offset
+from .offsets import ScoredWithOffset, with_offset
 from .optimality import percent
 from .outputs import OneRowEach
 from .placement import DEVICES, guarded
@@ -59,7 +59,7 @@ ADVICE = {
 LOST = (Status.NONFINITE, Status.LINE_SEARCH_FAILED, Status.STALLED, Status.NOT_POSITIVE_DEFINITE)
 
 
-class LinearClassifier(CallbackSupportMixin, LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
+class LinearClassifier(CallbackSupportMixin, ScoredWithOffset, LinearClassifierMixin, SparseCoefMixin, BaseEstimator):
     """Base of the linear classifiers: everything but the constructor and the shape of the coefficients."""
 
     #: Where to compute, for those that have no parameter of that name: where X is.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import accuracy_score
 from sklearn.utils import check_array
 
 from .._compat import to_host
@@ -57,3 +58,32 @@ def with_offset(scores: Array, offset: Any, xp: Any, n_classes: int) -> Array:
     part = wide if scores.shape[1] > 1 else wide[:, 1:] - wide[:, :1]
     where = {} if xp is np else {"device": scores.device}
     return scores + xp.asarray(part, dtype=scores.dtype, **where)
+
+
+class ScoredWithOffset:
+    """The accuracy of a classifier whose predictions take an offset."""
+
+    def score(self, X, y, sample_weight=None, offset=None) -> float:
+        """Return the accuracy on test data.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,), optional
+        offset : array-like of shape (n_samples,) or (n_samples, n_classes), optional
+            As for `decision_function`.
+
+        Returns
+        -------
+        float
+            The share of the samples, or of their weights, that are predicted right.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            As `predict`.
+        """
+        if offset is None:
+            return super().score(X, y, sample_weight)  # type: ignore[misc]
+        return accuracy_score(y, self.predict(X, offset), sample_weight=sample_weight)  # type: ignore[attr-defined]

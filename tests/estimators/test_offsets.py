@@ -143,16 +143,17 @@ def test_offsets_that_separate_are_no_separation():
 
 
 def test_metadata_routing():
-    """set_fit_request(offset=True) in a grid search and a pipeline; predict has its own request."""
+    """set_fit_request(offset=True) in a grid search and a pipeline; predict and score have their own requests."""
     X, y, offset = binary()
     with sklearn.config_context(enable_metadata_routing=True):
-        clf = LogisticRegression().set_fit_request(offset=True)
+        clf = LogisticRegression().set_fit_request(offset=True).set_score_request(offset=True)
         search = GridSearchCV(clf, {"C": [0.1, 1.0]}, cv=3).fit(X, y, offset=offset)
         best = search.best_estimator_
         pipe = make_pipeline(StandardScaler(), clf.set_predict_proba_request(offset=True)).fit(X, y, offset=offset)
         routed = pipe.predict_proba(X, offset=offset)
     expected = LogisticRegression(C=best.C).fit(X, y, offset=offset)
     np.testing.assert_allclose(best.coef_, expected.coef_)
+    assert search.best_score_ > 0.05 + best.score(X, y)  # which knows of no offset
     scaled = StandardScaler().fit_transform(X)
     np.testing.assert_allclose(routed, LogisticRegression().fit(scaled, y, offset=offset).predict_proba(scaled, offset))
 
@@ -184,3 +185,16 @@ def test_bad_offsets(offset, K, message):
         LogisticRegression().fit(X, y, offset=offset)
     with pytest.raises(ValueError, match=message):
         LogisticRegression().fit(X, y).predict(X, offset=offset)
+
+
+@pytest.mark.parametrize("K", [2, 3])
+def test_score_with_offset(K):
+    """The accuracy of the predictions with it, weighted or not; without one as ever."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((60, 3)), np.arange(60) % K
+    offset, w = 3.0 * rng.standard_normal((60, K)), rng.random(60)
+    clf = LogisticRegression().fit(X, y, offset=offset)
+    right = clf.predict(X, offset=offset) == y
+    assert clf.score(X, y, offset=offset) == right.mean()
+    assert clf.score(X, y, w, offset) == pytest.approx(np.average(right, weights=w))
+    assert clf.score(X, y, w) == pytest.approx(np.average(clf.predict(X) == y, weights=w))
