@@ -70,8 +70,11 @@ class ndarray:
     def __array__(self, *args, **kwargs):
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
 
-    def __array_ufunc__(self, *args, **kwargs):
-        raise TypeError("a NumPy ufunc or array met an array on the device")
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        if method != "__call__" or kwargs or any(isinstance(x, np.ndarray) for x in inputs):
+            raise TypeError("a NumPy ufunc or array met an array on the device")
+        with np.errstate(all="ignore"):  # numbers of NumPy are welcome, on the left too
+            return _wrap(ufunc(*map(_unwrap, inputs)))
 
     @property
     def device(self):

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 import sklearn
 from kernel_calls import CALLS, STORAGES, same, vectors
 
-from sosolve import LogisticRegression, fit_curves
+from sosolve import LogisticRegression, LogisticRegressionCV, NonlinearLeastSquares, curve_fit, fit_curves
 from sosolve.kernels import device, kernels_for, reference
 
 
@@ -66,6 +66,102 @@ def test_fused_pass_for_each_plan(d, dtype):
     same(to_host(kernels.normal_mv(A, *map(on_device, (h, w)), 0.3)), reference.normal_mv(X, h, w, 0.3), 1e-11)
 
 
+@pytest.mark.parametrize("storage", ["C", "F", "float32", "csr"])
+def test_moments_and_wide_gram_matrices(storage, monkeypatch):
+    """Columns' means, spreads and reaches; one triangle by syrk, weights of both signs, some of the rows."""
+    from sosolve.kernels import cupy_gpu
+
+    monkeypatch.setattr(cupy_gpu, "SYRK_COLUMNS", 2)
+    X = STORAGES[storage]
+    n, d = X.shape
+    rng = np.random.default_rng(0)
+    s, mean, scale = rng.random(n), rng.standard_normal(d), 1.0 + rng.random(d)
+    s /= s.sum()
+    found = to_host(tuple(cupy_gpu.moments(on_device(X), on_device(s), True)))
+    same(found[:2], reference.moments(X, s, True)[:2], 1e-9)
+    for h in (s, rng.standard_normal(n)):
+        for blocks in (None, [(3, 40), (100, 164)]):
+            found = to_host(cupy_gpu.gram(*map(on_device, (X, h, mean, scale)), blocks))
+            same(found, reference.gram(X, h, mean, scale, blocks), 1e-11)
+
+
+@pytest.mark.parametrize("K", [2, 10, 33, 200])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_softmax_for_any_number_of_classes(K, order):
+    """Tiles and cuBLAS on chunks of rows."""
+    rng = np.random.default_rng(K)
+    n, d = 5000, 30
+    X = np.asarray(rng.standard_normal((n, d)), dtype=np.float32, order=order)
+    y, s, W, B = rng.integers(0, K, n) * 1.0, rng.random(n) / n, rng.standard_normal((K, d)), rng.standard_normal(K)
+    kernels = kernels_for(on_device(X))
+    found = to_host(kernels.softmax_linear(*map(on_device, (X, y, s, W, B)), False))
+    same(found, reference.softmax_linear(X, y, s, W, B, False), 1e-11)
+    P = rng.dirichlet(np.ones(K), n)
+    found = to_host(kernels.softmax_normal_mv(*map(on_device, (X, P, s, W, B))))
+    same(found, reference.softmax_normal_mv(X, P, s, W, B), 1e-11)
+
+
+def test_sparse_matrices_of_cupy_stay():
+    """A CSR matrix on the device; and a search over strengths of the penalty."""
+    X = sp.random(20_000, 300, density=0.05, random_state=0, format="csr")
+    y = (X @ np.random.default_rng(0).standard_normal(300) > 0.1).astype(int)
+    here = LogisticRegression(tol=1e-7).fit(X, y)
+    there = LogisticRegression(tol=1e-7).fit(device.sparse_to_device(X), y)
+    assert there.device_.startswith("cuda:")
+    assert there.result_.value == pytest.approx(here.result_.value, rel=1e-9)
+    options = {"Cs": [0.1, 10.0], "cv": 3, "l1_ratios": (0,), "use_legacy_attributes": False, "scoring": "neg_log_loss"}
+    for A in (X, X.toarray()):
+        here = LogisticRegressionCV(tol=1e-7, **options).fit(A, y)
+        there = LogisticRegressionCV(tol=1e-7, device="cuda", **options).fit(A, y)
+        assert there.C_ == here.C_
+        np.testing.assert_allclose(there.scores_, here.scores_, rtol=1e-6)
+
+
+def test_arrays_of_cupy_and_few_classes():
+    """Labels of the device are counted, not sorted; the results are arrays of the device."""
+    import cupy
+
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((5000, 20))
+    y = np.argmax(X[:, :3] + rng.gumbel(size=(5000, 3)), axis=1) * 2 - 1
+    here = LogisticRegression(tol=1e-8).fit(X, y)
+    with sklearn.config_context(array_api_dispatch=True):
+        there = LogisticRegression(tol=1e-8).fit(cupy.asarray(X), cupy.asarray(y))
+        assert isinstance(there.coef_, cupy.ndarray)
+        np.testing.assert_allclose(there.coef_.get(), here.coef_, rtol=1e-6, atol=1e-9)
+        np.testing.assert_array_equal(there.predict(cupy.asarray(X)).get(), here.predict(X))
+
+
+@pytest.mark.parametrize("shape", [(5_000_001,), (1_500_001, 7)])
+def test_transfers_through_pinned_memory(shape):
+    """Every number arrives, there and back, for sizes that no buffer divides."""
+    from sosolve.kernels.streamed import to_device
+    from sosolve.kernels.streamed import to_host as brought
+
+    A = np.random.default_rng(0).standard_normal(shape)
+    there, out = to_device(A), np.empty_like(A)
+    brought(there, out)
+    np.testing.assert_array_equal(out, A)
+
+
+@pytest.mark.parametrize("n", [3000, 400_000])
+def test_one_long_curve(n):
+    """A warp, and the whole device: parameters and errors as on the processor."""
+    pytest.importorskip("sympy", reason="SymPy is not installed")
+    import cupy
+
+    rng = np.random.default_rng(0)
+    x = np.linspace(-4.0, 4.0, n)
+    y = 3.0 * np.exp(-((x - 0.3) ** 2) / (2.0 * 0.7**2)) + 1.0 + 0.1 * rng.standard_normal(n)
+    formula, p0 = "a*exp(-(x - mu)**2/(2*sigma**2)) + c", [2.0, 0.1, 1.0, 0.5]
+    here, there = curve_fit(formula, x, y, p0), curve_fit(formula, cupy.asarray(x), cupy.asarray(y), p0)
+    np.testing.assert_allclose(there[0], here[0], rtol=1e-8)
+    np.testing.assert_allclose(there[1], here[1], rtol=1e-5, atol=1e-6 * here[1].max())
+    fitted = NonlinearLeastSquares(formula, p0=p0, device="cuda").fit(x[:, None], y)
+    assert fitted.device_.startswith("cuda:")
+    np.testing.assert_allclose(fitted.theta_, here[0], rtol=1e-8)
+
+
 @pytest.mark.parametrize("classes", [2, 5])
 @pytest.mark.parametrize("kind", [np.float32, np.float64, "csr"])
 def test_fits_agree(classes, kind):
@@ -74,7 +170,7 @@ def test_fits_agree(classes, kind):
     X = rng.standard_normal((20_000, 30))
     y = np.argmax(X @ rng.standard_normal((30, classes)) + rng.gumbel(size=(20_000, classes)), axis=1)
     X = sp.random(20_000, 300, density=0.05, random_state=0, format="csr") if kind == "csr" else X.astype(kind)
-    for solver in ("auto", "newton-cg", "trust-region", "lbfgs"):
+    for solver in ("auto", "newton-cg", "trust-region", "lbfgs", "newton-cholesky"):
         here = LogisticRegression(tol=1e-7, solver=solver, max_iter=2000).fit(X, y)
         there = LogisticRegression(tol=1e-7, solver=solver, max_iter=2000, device="cuda").fit(X, y)
         assert there.device_.startswith("cuda:")

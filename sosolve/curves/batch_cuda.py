@@ -250,16 +250,17 @@ class _Run:
     def through(self, settings, starts, costs) -> None:
         """Run each fit from each of its starts (tries, p, fits), and keep the best end."""
         self.tries = starts.shape[0]
-        fits = np.int64(self.fits)
+        fits, whole = np.int64(self.fits), self.points.rows >= HUGE and self.fits <= FEW
+        ends = (np.float64(settings.gtol), np.int32(settings.plain))
         for number in range(self.tries):
             cost = None if costs is None else costs[number]
-            self.kernels(
-                "begin", self.fits, *self.points, fits, self.state, self.marks, *self.bounds, starts[number], cost,
-                np.float64(settings.gtol), np.int32(settings.plain),
-            )  # fmt: skip
-            if self.points.rows >= HUGE and self.fits <= FEW:
-                self._iterate_each(settings)
+            if whole:
+                self._iterate_each(settings, starts[number], cost, ends)
             else:
+                self.kernels(
+                    "begin", self.fits, *self.points, fits, self.state, self.marks, *self.bounds, starts[number], cost,
+                    *ends,
+                )  # fmt: skip
                 self._iterate(settings)
             self.kernels("keep", self.fits, fits, self.state, self.marks)
 
@@ -285,8 +286,8 @@ class _Run:
             if 0 < active <= int(held.width) // 2:
                 held, columns = held.taken(columns, self.kernels.team), cupy.arange(active)
 
-    def _iterate_each(self, settings) -> None:
-        """Iterate one fit after the other, its points shared by the whole device; waits once an iteration."""
+    def _iterate_each(self, settings, starts, costs, ends) -> None:
+        """Run one fit after the other, its points shared by the whole device; waits once an iteration."""
         import cupy
 
         p, fits = self.kernels.p, np.int64(self.fits)
@@ -296,16 +297,23 @@ class _Run:
         tolerances = [np.float64(value) for value in (settings.ftol, settings.xtol, settings.gtol)]
         limits = (np.int32(settings.max_iter), *tolerances, np.int32(settings.plain))
         launch, add = self.kernels.launch, device.kernel("sample", "add_partials", L=LANES)
-        for at in map(np.int64, cupy.flatnonzero(self.marks[LEFT]).tolist()):
-            while True:
+
+        def add_up(at) -> None:
+            launch("sums_of_one", blocks, THREADS, *self.points, fits, self.state, at, work, partial)
+            add((rows,), (THREADS,), (partial, np.int64(blocks), total))
+
+        for at in map(np.int64, range(self.fits)):
+            work[:p] = starts[:, int(at)]
+            add_up(at)
+            launch(
+                "begin_one", 1, LANES, fits, self.state, self.marks, *self.bounds, at, work, costs, total, *ends
+            )  # fmt: skip
+            while int(self.marks[LEFT, int(at)]):
                 launch("propose_one", 1, LANES, *self.points, fits, self.state, self.marks, *self.bounds, at, work)
-                launch("sums_of_one", blocks, THREADS, *self.points, fits, self.state, at, work, partial)
-                add((rows,), (THREADS,), (partial, np.int64(blocks), total))
+                add_up(at)
                 launch(
                     "judge_one", 1, LANES, fits, self.state, self.marks, *self.bounds, at, work, total, *limits
                 )  # fmt: skip
-                if not int(self.marks[LEFT, at]):
-                    break
 
     def results(self, scale_by_rss: bool, out) -> None:
         """Write what the fits leave to the arrays of `out`."""

@@ -90,6 +90,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) prepare(POINTS, i64 fits, 
     if (at < 0) return;
     const Points p = POINTS_OF(at);
     double check = 0.0, top = 0.0, weights = 0.0, mean = 0.0, total = 0.0, used = 0.0;
+#pragma unroll 4  // several loads under way: a warp may have ten million points to look at
     for (i64 i = threadIdx.x % TEAM; i < p.rows; i += TEAM) {
         const double s_i = p.weight(i), y_i = p.y[i * p.y_step], size = fabs(s_i * y_i);
         if (s_i == 0.0) continue;
@@ -106,6 +107,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) prepare(POINTS, i64 fits, 
     mean = lanes_sum<TEAM>(mean);
     used = lanes_sum<TEAM>(used);
     mean = weights > 0.0 ? mean / weights : 0.0;
+#pragma unroll 8
     for (i64 i = threadIdx.x % TEAM; i < p.rows; i += TEAM) {
         const double s_i = p.weight(i);
         if (s_i == 0.0) continue;
@@ -223,6 +225,31 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
     const Settings settings = {0, 0.0, 0.0, gtol, plain};
     fit.cost = evaluate(p, fit.params, fit.sums);
+    begin_run(fit, settings, marks[N_POINTS * fits + at]);
+    store(fit, fit.status != BAD_START, state, marks, fits, at);
+}
+
+// The same for one long fit, number `at`, whose sums at the start the grid has added up: see `sums_of_one`. TEAM 32.
+extern "C" __global__ void __launch_bounds__(32)
+    begin_one(i64 fits, double* state, int* marks, const double* lower, const double* upper, i64 stride, i64 at,
+              const double* work, const double* costs, const double* total, double gtol, int plain) {
+    const int before = marks[BEST_STATUS * fits + at];
+    if (before == BAD_DATA || before == TOO_FEW_POINTS || (costs && !(costs[at] < infinite()))) {
+        if (leads()) {
+            marks[STATUS * fits + at] = BAD_START;
+            marks[LEFT * fits + at] = marks[N_ITER * fits + at] = marks[N_PASSES * fits + at] = 0;
+        }
+        return;
+    }
+    Fit fit;
+    take_bounds(fit, lower, upper, stride, stride > 1 ? at : 0);
+    for (int k = 0; k < NP; ++k) {
+        fit.params[k] = work[k];
+        fit.scale[k] = 1.0;
+    }
+    for (int k = 0; k < SUMS; ++k) fit.sums[k] = total[k];
+    fit.cost = checked(total[SUMS], total);
+    const Settings settings = {0, 0.0, 0.0, gtol, plain};
     begin_run(fit, settings, marks[N_POINTS * fits + at]);
     store(fit, fit.status != BAD_START, state, marks, fits, at);
 }
