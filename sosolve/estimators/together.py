@@ -34,7 +34,7 @@ FARTHEST, FEWEST = 4.0, 4
 #: Rounds at most, and shortened steps after which a value of C is left to the loop.
 MOST_ROUNDS, MOST_SHORTENED = 25, 3
 #: The test of convergence with a curvature from elsewhere: half the squared decrement must be a tenth of the bound, as
-#: for a preconditioner, and the last round must have reduced it by this factor.
+#: for a preconditioner, and the last round, where there was one, must have reduced it by this factor.
 SURE, CONTRACTED = 10.0, 0.5
 #: A curvature is formed anew where a round has left more than this fraction of the squared decrement.
 STALE = 0.1
