@@ -186,9 +186,10 @@ def main() -> None:
         f"{describe()}. One thread for all, because the peers use no more. Runs: {options.repeats}, the solvers one "
         "after the other, on a machine that others used at times: read the ratios of one line, and those roughly.",
         "Peers: scikit-learn's saga and liblinear, without an intercept. Gap: the largest along the path. "
-        f"A peer whose next run would have taken over {options.patience:g} s was not followed further: its longest run "
-        "is given, and where none arrived the ratio is a lower bound.",
-        f"The target for the ratio is {TARGET:g}.",
+        f"A peer whose next run would have taken over {options.patience:g} s, or that had had {SAGA_STEPS[-1]} "
+        f"iterations (saga) or a tolerance of {LIBLINEAR_TOLS[-1]:g} (liblinear), was not followed further: its "
+        "longest run is given. Where none arrived the ratio is to the shortest of these, a lower bound.",
+        f"The target for the ratio is {TARGET:g}; the tables say where it is missed.",
     ]
     for gap in GAPS:
         text += ["", f"## Time to a relative gap of {gap:g}", "", *table(results, f"{gap:g}")]
