@@ -196,3 +196,69 @@ def test_a_gradient_within_gtol_is_success_at_the_limit_too():
     found = minimize(lambda x: x[0] ** 4, [1e-3], jac=lambda x: 4.0 * x**3, options={"maxiter": 2, "tol": 1e-30})
     assert found.nit == 2
     assert found.success
+
+
+# ---------------------------------------------------------------------- functions that return something else
+
+
+def residuals(x):
+    """Return those of Rosenbrock."""
+    return np.array([10.0 * (x[1] - x[0] ** 2), 1.0 - x[0]])
+
+
+def slopes_of_residuals(x):
+    """Return their Jacobian."""
+    return np.array([[-20.0 * x[0], 10.0], [-1.0, 0.0]])
+
+
+@pytest.mark.parametrize("method", ["trf", "dogbox", "lm"])
+@pytest.mark.parametrize("turn", [np.negative, np.transpose, np.zeros_like], ids=["sign", "transpose", "zeros"])
+def test_least_squares_names_the_wrong_columns_of_a_jacobian(turn, method):
+    found = least_squares(residuals, [-1.2, 1.0], lambda x: turn(slopes_of_residuals(x)), method=method, max_nfev=100)
+    assert not found.success
+    assert "`jac` contradicts differences of the function in columns 0, 1 at" in found.message
+
+
+def test_least_squares_takes_jacobians_that_change_their_kind():
+    def jac(x):
+        J = slopes_of_residuals(x)
+        return J if x[0] == -1.2 else scipy.sparse.coo_array(J)
+
+    assert np.allclose(least_squares(residuals, [-1.2, 1.0], jac).x, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("fun", "kwargs", "error", "message"),
+    [
+        (lambda x: None, {}, TypeError, "must return real numbers: received None.*missing return"),
+        (lambda x: "ab", {}, TypeError, "must return real numbers: received ab"),
+        (
+            lambda x: residuals(x)[: 2 - (x[0] > -1.1)],
+            {},
+            ValueError,
+            r"received shape \(1,\) after \(2,\) at the start",
+        ),
+        (residuals, {"jac": lambda x: slopes_of_residuals(x) + 0j}, ValueError, "received complex ones"),
+        (residuals, {"diff_step": 0}, ValueError, "`diff_step` must hold numbers other than 0: received 0"),
+        (residuals, {"diff_step": [1, 2, 3]}, ValueError, "one for each of the 2 parameters"),
+    ],
+    ids=["None", "text", "fewer", "complex", "step 0", "steps"],
+)
+def test_least_squares_refuses(fun, kwargs, error, message):
+    with pytest.raises(error, match=message):
+        least_squares(fun, [-1.2, 1.0], **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("fun", "kwargs", "error", "message"),
+    [
+        (lambda x: None, {}, TypeError, "must return a real number: received None"),
+        (lambda x: "a", {}, TypeError, "must return a real number: received 'a'"),
+        (lambda x: 1j * x[0], {}, ValueError, "must return a real number: received .*j"),
+        (lambda x: x[0] ** 2, {"jac": True}, ValueError, r"\(value, gradient\) with jac=True: received float"),
+    ],
+    ids=["None", "text", "complex", "no gradient"],
+)
+def test_minimize_refuses(fun, kwargs, error, message):
+    with pytest.raises(error, match=message):
+        minimize(fun, [1.0], **kwargs)

@@ -88,6 +88,11 @@ class FunctionObjective:
         """
         self.counts.n_value += 1
         found = self.fun(theta)
+        if self.fused and not (isinstance(found, tuple | list) and len(found) == 2):
+            raise ValueError(
+                f"`fun` must return (value, gradient) with jac=True: received {type(found).__name__}; return both, or "
+                "leave jac out"
+            )
         value, grad = found if self.fused else (found, None)
         value = np.asarray(value)
         if value.size != 1:
@@ -98,6 +103,12 @@ class FunctionObjective:
         if grad is not None:
             self.counts.n_grad += 1
             grad = self._shaped(grad)
+        if value.dtype.kind not in "biufcO" or value.item() is None:
+            raise TypeError(
+                f"`fun` must return a real number: received {value.item()!r}; return a float, look for a missing return"
+            )
+        if value.dtype.kind == "c" and value.item().imag != 0.0:
+            raise ValueError(f"`fun` must return a real number: received {value.item()!r}; minimise its absolute value")
         number = float(value.item().real)
         return (number if math.isfinite(number) else math.inf), grad
 

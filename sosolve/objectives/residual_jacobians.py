@@ -91,6 +91,11 @@ class ResidualLeastSquares(LeastSquares):
             self.precision = float(np.finfo(raw.dtype).eps) if self.output == "low" else 0.0
         if raw.dtype.kind == "c":
             return np.full(raw.shape, np.nan)
+        if raw.dtype.kind not in "biufO" or (raw.dtype.kind == "O" and raw.size == 1 and raw.item() is None):
+            raise TypeError(
+                f"`fun` must return real numbers: received {raw.item() if raw.size == 1 else raw.dtype}; return an "
+                "array of float64, look for a missing return"
+            )
         return raw.astype(np.float64)
 
     def jacobian(self, theta: np.ndarray, residual: np.ndarray) -> Any:
@@ -105,7 +110,11 @@ class ResidualLeastSquares(LeastSquares):
             return jac
         if scipy.sparse.issparse(jac):
             return jac.toarray().astype(np.float64) if self._dense else scipy.sparse.csr_array(jac, dtype=np.float64)
-        return np.atleast_2d(np.asarray(jac, dtype=np.float64))
+        J = np.atleast_2d(np.asarray(jac))
+        if J.dtype.kind == "c":
+            raise ValueError("`jac` must return real numbers: received complex ones; return an array of float64")
+        self._dense = True  # what comes sparse from now on has to go with it
+        return J.astype(np.float64, copy=False)
 
 
 class ResidualPoint(LeastSquaresPoint):

@@ -79,6 +79,8 @@ def choose_differences(objective, first, jac, diff_step, pattern, workers, box) 
     low = objective.output == "low"
     if callable(jac) or (diff_step is None and pattern is None and not low and workers in (None, 1)):
         return
+    if diff_step is not None:
+        checks.check_step(diff_step, first.theta.shape)
     scheme = "2-point" if jac in (None, "auto") or (low and jac == "cs") else jac
     if low and objective.precision > HALF:
         scheme = "3-point"

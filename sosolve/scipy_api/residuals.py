@@ -18,7 +18,8 @@ from ..objectives.robust import RobustLoss
 from ..solvers import Solver
 from . import checks
 from .failures import keep_best
-from .outcome import described, packed
+from .jacobian_check import accusation
+from .outcome import STALLED_CODE, described, packed
 from .residual_checks import checked_jacobian, checked_sparsity, checked_start, choose_differences
 from .residual_noise import refined
 from .scaled import choose_solver, least_squares_in_unit
@@ -158,6 +159,12 @@ def least_squares(
     rough = not callable(jac) and jac in ("2-point", "3-point")
     outcome = packed(found, watch, objective, lower, upper, settings["gtol"], rough)
     outcome.solver = solver.name
+    if (
+        callable(jac)
+        and kind == "dense"
+        and (outcome.status in (0, -3) or (outcome.nit <= 1 and not outcome.grad.any()))
+    ):
+        _accuse(outcome, objective, theta, box)
     if kind == "densified":
         outcome.jac = scipy.sparse.csr_array(outcome.jac)
     if method == "lm" and not callable(jac):
@@ -165,6 +172,14 @@ def least_squares(
     if verbose:
         _write_summary(outcome)
     return outcome
+
+
+def _accuse(outcome: OptimizeResult, objective: ResidualLeastSquares, theta: np.ndarray, box: dict) -> None:
+    """Say in the outcome where the user's Jacobian is wrong; it is a failure then, whatever the tests said."""
+    wrong = accusation(objective.fun, objective.jac, theta, box) if outcome.cost > 0.0 else ""
+    if wrong:
+        outcome.message = f"{outcome.message} {wrong}."
+        outcome.status, outcome.success = min(outcome.status, 0) or STALLED_CODE, False
 
 
 def _write_summary(outcome: OptimizeResult) -> None:
@@ -188,10 +203,20 @@ def run(solver: Solver, objective: Any, theta: np.ndarray, watch: Watch) -> Resu
 
 
 class _Residuals(checks.Call):
-    """The user's residuals as an array of at least one dimension."""
+    """The user's residuals as an array of at least one dimension, of the same shape everywhere."""
+
+    shape: tuple[int, ...] | None = None
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        return np.atleast_1d(super().__call__(x))
+        found = np.atleast_1d(super().__call__(x))
+        if found.shape != self.shape:
+            if self.shape is not None:
+                raise ValueError(
+                    f"`fun` must return as many residuals everywhere: received shape {found.shape} after {self.shape} "
+                    "at the start; give missing ones as NaN, which rejects the step, or as 0"
+                )
+            self.shape = found.shape
+        return found
 
 
 def _objective(fun, size, jac, args, kwargs, loss, f_scale, box) -> ResidualLeastSquares:
