@@ -262,3 +262,16 @@ def test_least_squares_refuses(fun, kwargs, error, message):
 def test_minimize_refuses(fun, kwargs, error, message):
     with pytest.raises(error, match=message):
         minimize(fun, [1.0], **kwargs)
+
+
+def test_names_of_the_library_are_models():
+    """A lone name would else be a constant, fitted without a word."""
+    x = np.linspace(-3.0, 3.0, 40)
+    y = 2.0 * np.exp(-0.5 * ((x - 0.3) / 0.7) ** 2)
+    popt, _ = curve_fit("gaussian", x, y, [1.0, 0.0, 1.0])
+    assert np.allclose(popt, [2.0, 0.3, 0.7], rtol=1e-6)
+
+
+def test_many_curves_take_no_covariance_matrix():
+    with pytest.raises(ValueError, match=r"a covariance matrix\. .* by curve_fit"):
+        fit_curves("a*x", X, np.stack([Y, Y]), sigma=np.eye(50))

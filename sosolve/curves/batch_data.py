@@ -80,7 +80,7 @@ class Table:
         if spread is not None and spread.shape not in ((), (self.n,), y.shape):
             raise ValueError(
                 f"Received sigma or weights of shape {spread.shape}. Expected a number, ({self.n},) or {y.shape}. Give "
-                "one for all fits, one per point, or one per point of each fit; for a covariance matrix use curve_fit."
+                "one for all fits, one per point, or one per point of each fit."
             )
         self._to_s, self._spread = to_s, spread
         self._shared_x = self._flat(x).reshape(-1) if self.x_is_shared else None
@@ -228,6 +228,11 @@ def arrange(x, y, sigma, weights, lengths) -> Table | Ragged:
         )
     spread = None if spread is None else real(name, spread)
     if spread is not None:
+        if spread.shape == (y.shape[1],) * 2 != y.shape:
+            raise ValueError(
+                f"Received {name} of shape {spread.shape}, a covariance matrix. Expected a number, ({y.shape[1]},) or "
+                f"{y.shape}. Give standard deviations, or fit each curve by curve_fit, which takes a matrix."
+            )
         _check_spread(name, spread)
     if is_cupy_array(y):
         return DeviceTable(real("x", x), y, spread, to_s, lengths)

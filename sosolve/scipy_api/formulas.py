@@ -43,9 +43,11 @@ def formula_of(f: Any, data: CurveData) -> tuple[Any, CurveData]:
 
 @lru_cache(maxsize=256)
 def parsed(text: str, predictors: Any) -> Any:
-    """Return the formula of a text over named predictors, or a number of them."""
-    from ..curves import parse
+    """Return the formula of a text, or of a library name, over named predictors, or a number of them."""
+    from ..curves import library, parse
 
+    if text in library.names() and (predictors == 1 or (isinstance(predictors, tuple) and len(predictors) == 1)):
+        return library.model(text).formula
     return parse(text, predictors)
 
 

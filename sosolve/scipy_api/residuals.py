@@ -27,6 +27,8 @@ from .watch import Watch, user_callback
 
 #: ftol and xtol above this end a fit by themselves; below it they need a small cosine, see `ResidualSolver`.
 LOOSE = 1e-7
+#: Steps after which a limit that is reached may be the fault of a wrong Jacobian.
+MANY_STEPS = 50
 #: Residuals whose squares underflow, or overflow to the end of the fit: they get a unit of their own.
 TINY, HUGE = 1e-140, 1e150
 
@@ -159,11 +161,8 @@ def least_squares(
     rough = not callable(jac) and jac in ("2-point", "3-point")
     outcome = packed(found, watch, objective, lower, upper, settings["gtol"], rough)
     outcome.solver = solver.name
-    if (
-        callable(jac)
-        and kind == "dense"
-        and (outcome.status in (0, -3) or (outcome.nit <= 1 and not outcome.grad.any()))
-    ):
+    in_doubt = outcome.status == STALLED_CODE or (outcome.status == 0 and outcome.nit >= MANY_STEPS)
+    if callable(jac) and kind == "dense" and (in_doubt or (outcome.nit <= 1 and not outcome.grad.any())):
         _accuse(outcome, objective, theta, box)
     if kind == "densified":
         outcome.jac = scipy.sparse.csr_array(outcome.jac)
