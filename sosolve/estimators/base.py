@@ -41,7 +41,7 @@ from .outputs import OneRowEach
 from .placement import DEVICES, guarded
 from .problem import Problem
 from .scores import linear_scores, log_softmax
-from .second import doubted, gone_on, may_go_on, settled
+from .second import checked, doubted, gone_on, may_go_on, settled
 
 #: Names of scikit-learn's solvers that have no second-order counterpart: the automatic choice stands in for them.
 STAND_INS = ("liblinear", "sag", "saga")
@@ -122,8 +122,9 @@ class LinearClassifier(CallbackSupportMixin, ScoredWithOffset, LinearClassifierM
         names = getattr(self, "feature_names_in_", None)
         proof = certify(problem, result, names)
         if doubted(result, proof, solver) and may_go_on(problem, solver, self.solver, result):
-            solver, result = gone_on(problem, solver, result, "the exact decrement is above the tolerance", None)
-            proof = certify(problem, result, names)
+            before = result
+            solver, result = checked(problem, solver, result)
+            proof = proof if result is before else certify(problem, result, names)
         self.optimality_ = settled(result, proof, solver)
         result.point = result.state = None  # they hold the data and preconditioners
         for name, value in problem.attributes(result.theta).items():

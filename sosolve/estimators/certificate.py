@@ -207,21 +207,25 @@ def _newton(facts: _Facts, result: Result) -> tuple[float, float, float]:
 
 
 def _by_factor(facts: _Facts, factor: Factor) -> tuple[float, float, float]:
-    """Return what `_newton` does from one factorised Hessian; a bound of inf where the step is too long."""
+    """Return what `_newton` does from one factorised Hessian; a bound of inf where the step is too long.
+
+    The decrement is NaN where the rounding of the gradient is as large.
+    """
     point, origin = facts.point, factor.origin
     growth = 1.0 if origin is point else math.exp(point.drift(origin))
     step = -factor.solve(point.grad)
     g, s = to_host(point.grad), to_host(step)
     square = max(-float(g @ s), 0.0)
+    error = facts.problem.array(np.append(facts.error.ravel(), facts.error_c if facts.intercept else []))
+    noise = math.sqrt(max(float(error @ factor.solve(error)), 0.0))
+    known = 0.5 * square if noise < math.sqrt(square) else math.nan  # else the gradient is rounding
     moved = _largest_change(facts, step)
     change = growth * moved
     if not (change <= 1.0 and growth < 2.0):
-        return math.inf, 0.5 * square, moved
-    error = facts.problem.array(np.append(facts.error.ravel(), facts.error_c if facts.intercept else []))
-    noise = math.sqrt(max(float(error @ factor.solve(error)), 0.0))
+        return math.inf, known, moved
     rest = np.abs(g + to_host(origin.curvature.mv(step))) @ np.abs(s)
     bound = 0.5 * (1.0 + change) * growth * (math.sqrt(square) + noise) ** 2 + 2.0 * float(rest)
-    return bound, 0.5 * square, moved
+    return bound, known, moved
 
 
 def _cheap_factor(facts: _Facts) -> Factor | None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 SECOND_WORK = 2e9
 #: How many times the tolerance the exact decrement may be where the first solver has estimated it.
 DOUBT = 4.0
+#: Iterations that are spent on a doubt.
+CHECKS = 30
 #: Rounding of the value that a proof is granted on top of tol^2, relative, where more iterations would not help.
 ROUNDING = 64.0 * 2.0**-52
 #: Ends of a fit that say nothing about the point.
@@ -96,6 +98,19 @@ def gone_on(
 def doubted(result: Result, proof: Optimality, solver: Solver) -> bool:
     """Return whether the exact decrement at the end of a fit contradicts its status."""
     return result.converged and proof.decrement > (DOUBT * solver.decrement_tol**2 + ROUNDING) * proof.value
+
+
+def checked(problem: Problem, solver: Solver, result: Result) -> tuple[Solver, Result]:
+    """Return what exact steps make of a fit that is doubted: the fit itself where they win nothing of note.
+
+    Then the decrement is rounding of a gradient that is summed over columns of very different units.
+    """
+    why, limit = "the exact decrement is above the tolerance", solver.max_iter or 0
+    short = replace(solver, max_iter=min(limit, result.n_iter + CHECKS))
+    exact, found = gone_on(problem, short, result, why, None)
+    if found.converged or result.value - found.value > DOUBT * solver.decrement_tol**2 * abs(result.value):
+        return replace(exact, max_iter=limit), found
+    return solver, result
 
 
 def settled(result: Result, proof: Optimality, solver: Solver) -> Optimality:
