@@ -14,19 +14,15 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import scipy.sparse
-from array_api_compat import array_namespace, device, is_numpy_array
+from array_api_compat import device, is_numpy_array
 
 from .columns import logistic_columns as logistic_columns
+from .losses import logistic_rows, namespace, softmax_rows, squared_rows
+from .losses import softmax_curv_mv as softmax_curv_mv
 
 #: Bytes of X in a row block: half of a common L2 cache; on other devices a call costs more than what a cache saves.
 BLOCK_BYTES, DEVICE_BLOCK_BYTES = 512 * 1024, 64 * 1024 * 1024
-
-
-def _namespace(a):
-    """Return the namespace of an array; NumPy's own at once, for a small fit looks it up dozens of times."""
-    return np if type(a) is np.ndarray else array_namespace(a)
 
 
 def row_blocks(X):
@@ -46,7 +42,7 @@ def _to_double(X):
     """Return X with float64 entries: a block at most, never a copy of a float64 array."""
     if scipy.sparse.issparse(X) or is_numpy_array(X):
         return X if X.dtype.itemsize == 8 else X.astype("float64")
-    xp = _namespace(X)
+    xp = namespace(X)
     return xp.astype(X, xp.float64, copy=False)
 
 
@@ -56,7 +52,7 @@ def _forward(X, w, b):
 
 def _back(X, r):
     """Return (X' r, sum r), shapes (d,) and () or (K, d) and (K,)."""
-    xp = _namespace(r)
+    xp = namespace(r)
     total = xp.sum(r, axis=0)
     if r.ndim == 1:
         return X.T @ r, total
@@ -81,7 +77,7 @@ def _rows(s, start, stop):
 
 def linear(X, w, b):
     """Return z = X w' + b, shape (n,) or (n, K)."""
-    xp = _namespace(w)
+    xp = namespace(w)
     parts = [_forward(_to_double(block), w, b) for _, _, block in row_blocks(X)]
     return parts[0] if len(parts) == 1 else xp.concat(parts)
 
@@ -107,7 +103,7 @@ def softmax_normal_mv(X, P, s, v, v0):
 
 def _fused(rows, X, y, s, w, b):
     """Return (value, z, curvature rows, X' r, sum r): the composition that every fused kernel must equal."""
-    xp = _namespace(w)
+    xp = namespace(w)
     value, z_parts, curv_parts = 0.0, [], []
 
     def rows_of(block, start, stop):
@@ -133,7 +129,7 @@ def logistic_linear(X, y, s, w, b):
 def logistic_gradient(X, y, s, w, b):
     """Return (value, sum h, X' r, sum r) of the logistic loss of z = X w + b, in one pass."""
     value, _, h, g, total = _fused(logistic_rows, X, y, s, w, b)
-    return value, _namespace(h).sum(h), g, total
+    return value, namespace(h).sum(h), g, total
 
 
 def squared_linear(X, y, s, w, b):
@@ -160,7 +156,7 @@ def gram(X, h, mean, scale, blocks=None):
     blocks : list of (start, stop), optional
         Row ranges to sum over; all rows where None.
     """
-    xp = _namespace(h)
+    xp = namespace(h)
     if scipy.sparse.issparse(X):
         return _gram_sparse(X, h, mean, scale, blocks)
     negative, positive = bool(xp.any(h < 0.0)), bool(xp.any(h > 0.0))
@@ -196,7 +192,7 @@ def _gram_sparse(X, h, mean, scale, blocks):
     """Return `gram` for CSR through X'HX and the algebra of centring; X itself is never centred."""
     if blocks is not None:
         X = scipy.sparse.vstack([X[a:b] for a, b in blocks], format="csr")
-        xp = _namespace(h)
+        xp = namespace(h)
         h = xp.concat([h[a:b] for a, b in blocks])
     X = _to_double(X)
     weighted = X.copy()
@@ -215,7 +211,7 @@ def centred_gram(product, first, total, mean, scale):
 
 def diagonal(X, h, mean, scale):
     """Return (sum_i h_ik x~_ij^2, sum_i h_ik) for h of shape (n, K): shapes (K, d) and (K,), in one pass."""
-    xp = _namespace(h)
+    xp = namespace(h)
     totals = xp.sum(h, axis=0)
     if scipy.sparse.issparse(X):
         scaled = _to_double(X).copy()
@@ -233,7 +229,7 @@ def diagonal(X, h, mean, scale):
 
 def centred_squares(squares, first, ratio, totals):
     """Return sum h (x - m)^2 from sum h x^2, sum h x, m and sum h, at least 1e-14 of the first: below is rounding."""
-    xp = _namespace(squares)
+    xp = namespace(squares)
     return xp.maximum(squares - 2.0 * ratio * first + ratio**2 * totals, 1e-14 * squares)
 
 
@@ -246,7 +242,7 @@ def moments(X, s, centre):
     variance (its own weight bounds the loss by n eps), the division keeps the squares from overflow and underflow for
     any finite column.
     """
-    xp = _namespace(s)
+    xp = namespace(s)
     n, d = X.shape
     weights = s if s.shape[0] == n else xp.broadcast_to(s, (n,))
     if scipy.sparse.issparse(X):
@@ -275,7 +271,7 @@ def moments(X, s, centre):
 
 def finish_moments(shift, unit, first, second, top, centre):
     """Return what `moments` does from the moments of (x - shift) / unit and its largest absolute value."""
-    xp = _namespace(shift)
+    xp = namespace(shift)
     if not centre:
         return xp.zeros_like(first), unit * xp.sqrt(second), unit * top
     variance = second - first**2
@@ -287,7 +283,7 @@ def finish_moments(shift, unit, first, second, top, centre):
 
 def _moments_sparse(X, weights, centre):
     """Return `moments` of CSR; the shift is zero, which the zeros of a sparse column make harmless."""
-    xp = _namespace(weights)
+    xp = namespace(weights)
     top = abs(X).max(axis=0).toarray().ravel() if X.shape[0] else xp.zeros(X.shape[1])
     unit = xp.where(top > 0.0, top, xp.ones_like(top))
     scaled = X.copy()
@@ -295,68 +291,6 @@ def _moments_sparse(X, weights, centre):
     first = scaled.T @ weights
     scaled.data = scaled.data**2
     return finish_moments(xp.zeros_like(unit), unit, first, scaled.T @ weights, top / unit, centre)
-
-
-# ---------------------------------------------------------------------- rows: losses in sample space
-
-
-def logistic_rows(y, z, s):
-    """Return (sum s l, s l', s l'') of l = log(1 + e^z) - y z for y in [0, 1].
-
-    With e = exp(-|z|): sigmoid(|z|) = 1 / (1 + e) and sigmoid(-|z|) = e / (1 + e), so that neither overflow nor
-    cancellation occurs for any finite z, also where the loss is far below eps.
-    """
-    xp = _namespace(z)
-    size = xp.abs(z)
-    e = xp.exp(-size)
-    up = z >= 0.0
-    near, far = 1.0 / (1.0 + e), e / (1.0 + e)
-    p, q = xp.where(up, near, far), xp.where(up, far, near)
-    # softplus(z) - y z = (1 - y) softplus(z) + y softplus(-z)
-    wrong = xp.where(up, 1.0 - y, y)
-    loss = wrong * size + xp.log1p(e)
-    return float(xp.sum(s * loss)), s * ((1.0 - y) * p - y * q), s * (p * q)
-
-
-def squared_rows(y, z, s):
-    """Return (sum s l, s l', s l'') of l = (z - y)^2 / 2."""
-    xp = _namespace(z)
-    r = z - y
-    return float(xp.sum(0.5 * s * r * r)), s * r, s * xp.ones_like(z)
-
-
-def softmax_rows(y, z, s, reference):
-    """Return (sum s l, s dl/dz, P) of l = log(sum_k e^z_k) - z_y for classes y in 0 .. K - 1.
-
-    With `reference`, z has one column less than there are classes and the last class has z = 0. Sums over the other
-    classes are formed without the largest (for l) and without the true one (for the gradient), so that a loss far
-    below eps keeps its relative accuracy.
-    """
-    xp = _namespace(z)
-    n, columns = z.shape
-    if reference:
-        z = xp.concat([z, xp.zeros((n, 1), dtype=z.dtype, device=device(z))], axis=1)
-    classes = xp.arange(z.shape[1], dtype=xp.int64, device=device(z))[None, :]
-    true = classes == xp.astype(y, xp.int64)[:, None]
-    top = xp.max(z, axis=1)
-    largest = classes == xp.argmax(z, axis=1)[:, None]
-    e = xp.exp(z - top[:, None])
-    zeros = xp.zeros_like(e)
-    others = xp.sum(xp.where(largest, zeros, e), axis=1)
-    wrong = xp.sum(xp.where(true, zeros, e), axis=1)
-    total = 1.0 + others
-    P = e / total[:, None]
-    z_true = xp.sum(xp.where(true, z, zeros), axis=1)
-    value = float(xp.sum(s * (xp.log1p(others) + (top - z_true))))
-    r = s[:, None] * xp.where(true, -(wrong / total)[:, None] + zeros, P)
-    return value, r[:, :columns], P[:, :columns]
-
-
-def softmax_curv_mv(P, s, U):
-    """Return s (diag(P_i) - P_i P_i') U_i row by row, shape (n, K)."""
-    xp = _namespace(P)
-    mean = xp.sum(P * U, axis=1)
-    return s[:, None] * P * (U - mean[:, None])
 
 
 # ---------------------------------------------------------------------- parameters: quadratic models
@@ -374,7 +308,7 @@ def coordinate_sweep(H, r, u, strengths, lower, upper):
         Symmetric and positive semidefinite. A parameter without curvature goes to zero if it is penalised.
     r, u, strengths, lower, upper : (p,)
     """
-    xp = array_namespace(r)
+    xp = namespace(r)
     u, r = xp.asarray(u, copy=True), xp.asarray(r, copy=True)
     moving = xp.nonzero((u != 0.0) | (xp.abs(r) > strengths))[0]
     for j in moving.tolist():

@@ -1,0 +1,70 @@
+"""Losses row by row in plain array-API code: a part of `reference`, whose conventions hold."""
+
+from __future__ import annotations
+
+import numpy as np
+from array_api_compat import array_namespace, device
+
+
+def namespace(a):
+    """Return the namespace of an array; NumPy's own at once, for a small fit looks it up dozens of times."""
+    return np if type(a) is np.ndarray else array_namespace(a)
+
+
+def logistic_rows(y, z, s):
+    """Return (sum s l, s l', s l'') of l = log(1 + e^z) - y z for y in [0, 1].
+
+    With e = exp(-|z|): sigmoid(|z|) = 1 / (1 + e) and sigmoid(-|z|) = e / (1 + e), so that neither overflow nor
+    cancellation occurs for any finite z, also where the loss is far below eps.
+    """
+    xp = namespace(z)
+    size = xp.abs(z)
+    e = xp.exp(-size)
+    up = z >= 0.0
+    near, far = 1.0 / (1.0 + e), e / (1.0 + e)
+    p, q = xp.where(up, near, far), xp.where(up, far, near)
+    # softplus(z) - y z = (1 - y) softplus(z) + y softplus(-z)
+    wrong = xp.where(up, 1.0 - y, y)
+    loss = wrong * size + xp.log1p(e)
+    return float(xp.sum(s * loss)), s * ((1.0 - y) * p - y * q), s * (p * q)
+
+
+def squared_rows(y, z, s):
+    """Return (sum s l, s l', s l'') of l = (z - y)^2 / 2."""
+    xp = namespace(z)
+    r = z - y
+    return float(xp.sum(0.5 * s * r * r)), s * r, s * xp.ones_like(z)
+
+
+def softmax_rows(y, z, s, reference):
+    """Return (sum s l, s dl/dz, P) of l = log(sum_k e^z_k) - z_y for classes y in 0 .. K - 1.
+
+    With `reference`, z has one column less than there are classes and the last class has z = 0. Sums over the other
+    classes are formed without the largest (for l) and without the true one (for the gradient), so that a loss far
+    below eps keeps its relative accuracy.
+    """
+    xp = namespace(z)
+    n, columns = z.shape
+    if reference:
+        z = xp.concat([z, xp.zeros((n, 1), dtype=z.dtype, device=device(z))], axis=1)
+    classes = xp.arange(z.shape[1], dtype=xp.int64, device=device(z))[None, :]
+    true = classes == xp.astype(y, xp.int64)[:, None]
+    top = xp.max(z, axis=1)
+    largest = classes == xp.argmax(z, axis=1)[:, None]
+    e = xp.exp(z - top[:, None])
+    zeros = xp.zeros_like(e)
+    others = xp.sum(xp.where(largest, zeros, e), axis=1)
+    wrong = xp.sum(xp.where(true, zeros, e), axis=1)
+    total = 1.0 + others
+    P = e / total[:, None]
+    z_true = xp.sum(xp.where(true, z, zeros), axis=1)
+    value = float(xp.sum(s * (xp.log1p(others) + (top - z_true))))
+    r = s[:, None] * xp.where(true, -(wrong / total)[:, None] + zeros, P)
+    return value, r[:, :columns], P[:, :columns]
+
+
+def softmax_curv_mv(P, s, U):
+    """Return s (diag(P_i) - P_i P_i') U_i row by row, shape (n, K)."""
+    xp = namespace(P)
+    mean = xp.sum(P * U, axis=1)
+    return s[:, None] * P * (U - mean[:, None])
