@@ -55,7 +55,7 @@ def test_the_readme_has_two_commands_of_one_line():
     assert len(commands) == 2
     assert all("\n" not in command for command in commands)
     assert commands[0].endswith("examples/quick_start.py")
-    assert commands[1].endswith("python -m pytest")
+    assert commands[1].endswith("python -m pytest -n 2 --dist worksteal")
 
 
 def documented_objects():

@@ -341,6 +341,22 @@ def test_accounts(monkeypatch):
     assert compiled.is_worth_it(formula, account)
 
 
+@pytest.mark.parametrize(("n_fits", "kept", "bought"), [(19, True, False), (20, True, True), (20, False, False)])
+def test_a_formula_in_a_loop(n_fits, kept, bought, monkeypatch, tmp_path):
+    """After some fits the solver is loaded, if it was ever compiled here; where it was not, Numba is not imported."""
+    monkeypatch.setenv("SOSOLVE_CACHE_DIR", str(tmp_path))
+    monkeypatch.delenv("SOSOLVE_JIT_CACHE", raising=False)
+    monkeypatch.setattr(compiled, "is_ready", lambda: False)
+    monkeypatch.setattr(compiled, "_whole", compiled.Account(compiled.LOADING))
+    monkeypatch.setattr("sosolve.kernels.cache.is_on_disk", lambda dispatcher: True)
+    if kept:
+        (tmp_path / "version").mkdir()
+        (tmp_path / "version" / "batch_chunk.fit_chunk_0-0.py311.nbi").touch()
+    account = compiled.Account(compiled.PASS)
+    account.n_fits = n_fits
+    assert compiled.is_worth_it(parse("a*x + b*x**3", 1), account) == bought
+
+
 def test_time_is_booked():
     """A fit in NumPy is charged to its formula and to all of them."""
     formula = parse("a*exp(-b*x) + c*x", 1)

@@ -26,8 +26,7 @@ def parse(text: str, predictors: int | Sequence[str]) -> Formula:
         2000 characters, 500 nodes and 50 levels.
     predictors : sequence of str, or int
         Names of the columns of X; or their number d, and then the names are x0 .. x{d-1}, and x where d is 1. `pi`
-        is a constant unless a column bears the name, and so is `e` as the base of a power, e**(-b*x). Every other name
-        is a parameter.
+        and `e` are constants unless a column bears the name. Every other name is a parameter.
 
     Returns
     -------

@@ -156,7 +156,7 @@ def read(text: str, constants: dict[str, float] = CONSTANTS) -> tuple[Tree, dict
     ----------
     text : str
     constants : dict of str to float, default pi and e
-        Names that stand for a number; e only where each e is the base of a power.
+        Names that stand for a number.
 
     Raises
     ------
@@ -180,8 +180,6 @@ def read(text: str, constants: dict[str, float] = CONSTANTS) -> tuple[Tree, dict
             text, None, "nesting beyond the parser's limits", f"at most {MAX_DEPTH} levels", _OTHERWISE
         ) from None
     reader = _Reader(text, indent, flat[indent:].encode(), constants)
-    if "e" in constants and not reader.has_euler(body):
-        reader = _Reader(text, indent, flat[indent:].encode(), {k: v for k, v in constants.items() if k != "e"})
     return reader.read(body, 0), dict(sorted(reader.columns.items(), key=lambda item: item[1]))
 
 
@@ -211,20 +209,6 @@ class _Reader:
 
     def _refuse(self, node: ast.expr, received: str, expected: str, advice: str) -> ValueError:
         return refuse(self._text, self._column(node), received, expected, advice)
-
-    def has_euler(self, body: ast.expr) -> bool:
-        """Return whether e is the base of powers, as in e**(-b*x), and nothing else; in a*x + e it is a parameter."""
-        powers = {id(n.left) for n in ast.walk(body) if isinstance(n, ast.BinOp) and isinstance(n.op, ast.Pow)}
-        found = [n for n in ast.walk(body) if isinstance(n, ast.Name) and n.id == "e"]
-        bases = [id(n) in powers for n in found]
-        if any(bases) and not all(bases):
-            raise self._refuse(
-                found[bases.index(False)],
-                "e as the base of a power and as a term of its own",
-                "Euler's number or a parameter",
-                "Write exp(...) for powers of Euler's number, or rename the parameter",
-            )
-        return any(bases)
 
     def read(self, node: ast.expr, depth: int) -> Tree:
         """Return the tree of a node; a chain of + and -, or of * and /, counts as one level."""

@@ -19,6 +19,8 @@ import llvmlite
 import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 
+from .cache_root import root
+
 #: Reassociation and contraction let reductions vectorise; `nnan` and `ninf` are left out, they break NaN checks.
 FAST = frozenset({"reassoc", "contract", "nsz", "arcp"})
 
@@ -35,13 +37,10 @@ def fingerprint() -> str:
 @lru_cache(maxsize=1)
 def folder() -> Path | None:
     """Return the cache folder, made for this user alone; None where it is off or not to be had."""
-    if os.environ.get("SOSOLVE_JIT_CACHE", "1") == "0":
+    above = root()
+    if above is None:
         return None
-    root = os.environ.get("SOSOLVE_CACHE_DIR")
-    if not root:
-        system = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
-        root = Path(system) / "sosolve"
-    path = Path(root) / fingerprint()
+    path = above / fingerprint()
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.stat()

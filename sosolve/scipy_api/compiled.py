@@ -2,7 +2,8 @@
 
 Loading the compiled solver of `sosolve.fit_curves` costs some tenths of a second, compiling it some seconds, and a
 formula's own pass a fraction of one, while a fit costs 0.1 ms. So it is rented before it is bought: an account of the
-time that fits have cost decides. What is lost to the best choice in hindsight is then at most as much again.
+time that fits have cost decides. What is lost to the best choice in hindsight is then at most as much again. A formula
+in a loop is a sign of more to come: where the solver was compiled before, it is loaded after a few fits.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels.cache_root import was_kept
 from .curve_data import CurveData
 from .lean import FormulaRows, lean_fit
 
@@ -23,6 +25,8 @@ from .lean import FormulaRows, lean_fit
 STEPS, FTOL, XTOL, GTOL = 100, 1e-14, 1e-10, 1e-11
 #: Points up to which the memory of a fit is kept for the next one.
 MOST_KEPT = 10_000
+#: Fits of one formula that are taken for a loop.
+LOOP = 20
 #: Seconds to import Numba and load the solver, to compile it, and to compile the pass of one formula.
 LOADING, COMPILING, PASS = 0.4, 6.0, 0.3
 
@@ -34,13 +38,14 @@ class Account:
     ----------
     spent, due : float
         When `spent` reaches `due` it is time to look.
+    n_fits : int
     model : object
     """
 
-    __slots__ = ("due", "model", "spent")
+    __slots__ = ("due", "model", "n_fits", "spent")
 
     def __init__(self, due: float):
-        self.spent, self.due, self.model = 0.0, due, None
+        self.spent, self.due, self.n_fits, self.model = 0.0, due, 0, None
 
 
 #: Of all formulas.
@@ -68,6 +73,7 @@ def formula_fit(
     found = lean_fit(FormulaRows(formula, data), theta, absolute_sigma)
     seconds = time.perf_counter() - began
     account.spent += seconds
+    account.n_fits += 1
     _whole.spent += seconds
     return found
 
@@ -81,7 +87,7 @@ def is_ready() -> bool:
 def is_worth_it(formula: Any, account: Account) -> bool:
     """Return whether the solver is there, or has been paid for, and so has the pass of this formula."""
     if not is_ready():
-        if _whole.spent < _whole.due:
+        if _whole.spent < _whole.due and not (account.n_fits == LOOP and was_kept("batch_chunk.fit_chunk")):
             return False
         from ..curves.batch_chunk import fit_chunk
         from ..kernels.cache import is_on_disk
@@ -89,7 +95,7 @@ def is_worth_it(formula: Any, account: Account) -> bool:
         if _whole.spent < COMPILING and not is_on_disk(fit_chunk):
             _whole.due = COMPILING
             return False
-    if account.spent >= account.due:
+    if account.spent >= account.due or account.n_fits >= LOOP:
         return True
     code = sys.modules.get("sosolve.curves.batch_code")
     return code is not None and code.is_compiled(formula)

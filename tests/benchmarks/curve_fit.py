@@ -126,8 +126,9 @@ python tests/benchmarks/curve_fit.py --write
   function that does not broadcast has a call for each: then 0.9 to 1.4 of SciPy's time with these models.
 - Bounds, robust losses, tolerances of one's own, `full_output` and ill-conditioned models go through the loop of
   `least_squares`, which keeps a record of each step: 1 ms and more.
-- A formula runs in NumPy until its fits have cost about 0.3 s in a process, and the compiled solver from then on (if it
-  is on disk; its first compilation on a machine takes 6 s, which 6 s of fits or `sosolve.warmup` start).
+- A formula runs in NumPy for its first fits in a process, and by the compiled solver from the twentieth on, if that
+  was compiled on the machine before (6 s, which `sosolve.warmup`, `fit_curves` or 6 s of fits start); loading it takes
+  half a second.
 - With 100 000 points nearly all of the time is spent in the function, for everybody.
 """
 
