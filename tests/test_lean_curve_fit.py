@@ -87,6 +87,28 @@ def test_few_evaluations(name):
     assert len(calls) <= 1 + theirs / 2
 
 
+@pytest.mark.parametrize("name", ["decay", "peak", "logistic", "Michaelis-Menten", "line"])
+def test_few_evaluations_without_broadcasting(name, short):
+    """A function that takes one point a call, and no complex numbers, is called little more often than SciPy does."""
+    f, _, y, p0 = data_of(name)
+    calls = []
+
+    def single(x, *p):
+        calls.append(p)
+        return np.array([f(x, *map(float, p))]).ravel()
+
+    scipy.optimize.curve_fit(single, X, y, p0)
+    theirs = len(calls)
+    curve_fit(single, X, y, p0)
+    calls.clear()
+    popt, pcov = curve_fit(single, X, y, p0)
+    assert len(short) == 2
+    assert None not in short
+    assert len(calls) <= theirs + 3 * p0.size
+    p, _ = full(f, X, y, p0)
+    assert (np.abs(popt - p) <= 3e-8 * np.sqrt(np.diag(pcov))).all()
+
+
 @pytest.mark.parametrize("absolute", [False, True])
 @pytest.mark.parametrize("kind", ["callable", "formula", "jac"])
 def test_sigma(kind, absolute, short):

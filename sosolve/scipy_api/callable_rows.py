@@ -25,7 +25,7 @@ import numpy as np
 from numpy import asarray, subtract
 
 from ..objectives.derivatives import EPS, IMAGINARY_STEP, RELATIVE_STEP
-from ..solvers.lean import Rows
+from ..solvers.lean import SPARING, USUAL, Rows
 from .curve_data import CurveData, sum_of_squares
 from .lean import Slopes, level_of, products
 
@@ -47,6 +47,8 @@ FLOAT, COMPLEX = np.dtype(FLOAT64), np.dtype(COMPLEX128)
 Found = tuple[Rows, list[float]]
 #: Functions that have taken complex numbers without a warning.
 _quiet: weakref.WeakSet = weakref.WeakSet()
+#: Functions that do not take complex numbers.
+_real: weakref.WeakSet = weakref.WeakSet()
 #: Whether Python functions give the same values for several points at once.
 _broad: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
@@ -78,15 +80,17 @@ class CallableRows:
         self.now, self.spare, wide = self.room
         self.now.rough = self.spare.rough = None
         self.floors = [1e-4 * abs(value) or 1.0 for value in theta.tolist()]
-        self.has_floors, self.scheme = False, "unknown"
+        self.has_floors, self.scheme = False, "central" if is_in(_real, f) else "unknown"
         self.arguments: list = []  # of the point evaluated last, and what is known there
         self.values: np.ndarray | None = None
         self.found: Found | None = None
         self.cost, self.is_exact = math.nan, False
-        self.wide, self.untried = None, False
+        self.wide, self.untried, self.limits = None, False, list(USUAL)
         if jac is None and type(f) is types.FunctionType and (p + 1) * m <= MOST_AT_ONCE and type(data.x) is np.ndarray:
             broad = _broad.get(f)
             self.wide, self.untried = (wide if broad else None), broad is None
+            if broad is False:
+                self.limits = list(SPARING)
 
     def close(self) -> None:
         """Leave the memory to the next fit of as many points."""
@@ -137,6 +141,7 @@ class CallableRows:
         rough, found = self.now.rough, self.complex_steps(theta)
         self.scheme = "central"
         if found is None:
+            remember(_real, self.f)
             return self.central(theta)
         if rough is None or not agree(found, rough, self.spare.J, self.now.J, self.level):
             exact, again = self.spare.J.copy(), self.forward(theta)
@@ -224,6 +229,8 @@ class CallableRows:
             )
         self.wide, self.untried = (wide if same else None), False
         _broad[self.f] = same
+        if not same:
+            self.limits[:] = SPARING
 
     def checked(self, theta: list[float], sums: Rows, units: list[float]) -> Found | None:
         """Return sums with forward differences, None where a column is rounding or a step was too long."""
@@ -262,14 +269,14 @@ class CallableRows:
     def complex_steps(self, theta: list[float]) -> Found | None:
         """Return the sums with complex steps, None where the model does not take complex numbers."""
         try:
-            if self.scheme == "complex" or is_quiet(self.f):
+            if self.scheme == "complex" or is_in(_quiet, self.f):
                 return self.imaginary(theta)
             with warnings.catch_warnings():
                 warnings.simplefilter("error", np.exceptions.ComplexWarning)
                 found = self.imaginary(theta)
         except Exception:  # whatever a function raises on complex numbers: it is not made for them
             return None
-        remember(self.f)
+        remember(_quiet, self.f)
         return found
 
     def imaginary(self, theta: list[float]) -> Found | None:
@@ -342,17 +349,17 @@ def agree(found: Found, rough: Found, J: np.ndarray, K: np.ndarray, level: float
     return True
 
 
-def is_quiet(f: Callable) -> bool:
-    """Return whether f has taken complex numbers without a warning before."""
+def is_in(functions: weakref.WeakSet, f: Callable) -> bool:
+    """Return whether f is one of the functions."""
     try:
-        return f in _quiet
+        return f in functions
     except TypeError:  # no weak references to it, or no hash
         return False
 
 
-def remember(f: Callable) -> None:
-    """Note that f has taken complex numbers without a warning."""
+def remember(functions: weakref.WeakSet, f: Callable) -> None:
+    """Add f to the functions."""
     try:
-        _quiet.add(f)
+        functions.add(f)
     except TypeError:
         return

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..solvers.lean import MOST_PARAMETERS, Lean, Rows
+from ..solvers.lean import MOST_PARAMETERS, USUAL, Lean, Rows
 from .curve_data import THREADED, CurveData, sum_of_squares
 from .failures import keep_best
 
@@ -37,7 +37,7 @@ def lean_fit(rows: Any, theta: np.ndarray, absolute_sigma: bool) -> tuple[np.nda
     at, cost = rows.residual(start, False)
     if not cost < math.inf:
         return None
-    fit = Lean(rows.residual, rows.slopes, start, cost, rows.level)
+    fit = Lean(rows.residual, rows.slopes, start, cost, rows.level, rows.limits)
     try:
         end = fit.minimise(at, rows.rough)
     except BaseException as error:
@@ -73,7 +73,7 @@ class FormulaRows:
         m, p = data.y.shape[0], formula.size
         self.level = level_of(data)
         both = np.zeros((2, p + 1, m))
-        self.units = [1.0] * p
+        self.units, self.limits = [1.0] * p, list(USUAL)
         self.now, self.spare = ((A, A[p:], A[None, :p], A[p]) for A in both)
 
     def residual(self, theta: list[float], exact: bool) -> tuple[Any, float]:

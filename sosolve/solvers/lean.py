@@ -21,7 +21,7 @@ here by the symmetric rank-one update.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -47,6 +47,8 @@ LEARN = 0.03
 NEAR, SWIFT = 1e-14, 1e-5
 #: Predicted relative reduction of the last step, which is not evaluated; and the expected one of the step after it.
 LAST, AFTER = 1e-14, 1e-19
+#: The three limits of an ordinary fit; and of one whose evaluations are all that counts, to ten digits as well.
+USUAL, SPARING = (NEAR, LAST, AFTER), (1e-11, 1e-9, 1e-17)
 #: Relative reduction of steps with rough derivatives that is their noise.
 NOISE = 1e-14
 #: Least squared pivot of the scaled J'J at the end: a condition number of about 1e4 for J.
@@ -95,6 +97,8 @@ class Lean:
         r'r at theta.
     level : float
         The sum of squares, y'y, beside which r'r may be rounding.
+    limits : sequence of 3 floats, default=USUAL
+        USUAL or SPARING; `slopes` may change them.
 
     Attributes
     ----------
@@ -102,10 +106,19 @@ class Lean:
         Of the best point so far.
     """
 
-    __slots__ = ("cost", "level", "residual", "slopes", "theta")
+    __slots__ = ("cost", "level", "limits", "residual", "slopes", "theta")
 
-    def __init__(self, residual: Callable, slopes: Callable, theta: list[float], cost: float, level: float):
+    def __init__(
+        self,
+        residual: Callable,
+        slopes: Callable,
+        theta: list[float],
+        cost: float,
+        level: float,
+        limits: Sequence[float] = USUAL,
+    ):
         self.residual, self.slopes, self.theta, self.cost, self.level = residual, slopes, theta, cost, level
+        self.limits = limits
 
     def minimise(self, at: Any, rough: bool) -> LeanFit | None:
         """Return the end of the fit, None where the full solver must find it.
@@ -135,13 +148,14 @@ class Lean:
             if found is None:
                 return None
             h, predicted, least = found
-            if sharp and predicted <= max(LAST * cost, rounding):
+            near, last, _ = self.limits
+            if sharp and predicted <= max(last * cost, rounding):
                 is_last, end = self.last_step(sums, units, widest, bend, before)
                 if is_last:
                     return end
             theta = [t + s for t, s in zip(self.theta, h)]
             part = predicted / cost if cost > 0.0 else math.inf
-            exact = exact or straight or part * min(1.0, max(part / before, SWIFT)) <= NEAR
+            exact = exact or straight or part * min(1.0, max(part / before, SWIFT)) <= near
             then, trial = self.residual(theta, exact) if least > 0.0 else (None, math.inf)
             actual = cost - trial
             if predicted <= LEVEL * cost and abs(actual) <= LEVEL * cost:
@@ -178,8 +192,8 @@ class Lean:
         h, predicted, _ = damped(sums, units, widest, bend, 0.0)
         if any(map(any, bend)):
             predicted = max(predicted, damped(sums, units, widest, [[0.0] * len(units)] * len(units), 0.0)[1])
-        part = predicted / self.cost if self.cost > 0.0 else 0.0
-        if self.cost > ROUNDING * ROUNDING * self.level and (part > LAST or part * min(1.0, part / before) > AFTER):
+        part, (_, last, after) = predicted / self.cost if self.cost > 0.0 else 0.0, self.limits
+        if self.cost > ROUNDING * ROUNDING * self.level and (part > last or part * min(1.0, part / before) > after):
             return False, None
         found, least = inverse(sums, units, widest)
         if not least > LEAST_PIVOT:
