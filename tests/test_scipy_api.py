@@ -653,3 +653,21 @@ def test_functions_are_imported_when_asked_for():
     assert out.stdout.split() == ["False", "True"]
     with pytest.raises(AttributeError):
         getattr(sosolve, "kaboom")  # noqa: B009
+
+
+@pytest.mark.parametrize(("offset", "method"), [(1e9, "bfgs"), (1e9, "l-bfgs"), (1e8, None)])
+def test_minimize_takes_longer_steps_where_differences_drown(offset, method):
+    """A last bit of 1e-7 leaves central differences of 1e-5 two digits; longer steps come close to the minimum."""
+    found = minimize(lambda x: offset + rosen(x), [-1.2, 1.0], method=method)
+    np.testing.assert_allclose(found.x, 1.0, atol=5e-4)
+
+
+def test_minimize_calls_no_noise_a_success():
+    """Where f = 1e15 + g, a gradient of 0 is rounding."""
+    found = minimize(lambda x: 1e15 + rosen(x), [0.0, 0.0])
+    assert not found.success
+    assert found.status == 2
+    assert "give `jac`" in found.message
+    bounded = minimize(lambda x: 1e15 + rosen(x), [0.0, 0.0], bounds=[(-1.0, 1.0), (0.0, 0.0)])
+    assert not bounded.success
+    assert minimize(lambda x: 1e15 + x @ x, [1.0], jac=lambda x: 2.0 * x).success

@@ -20,6 +20,7 @@ from ..solvers.bounded import BoundedLBFGS, BoundedTrustRegion
 from ..solvers.bounds import Box
 from . import checks
 from .boxes import box_of, inside
+from .gradient_noise import louder
 from .residuals import run
 from .watch import Watch, user_callback
 
@@ -199,7 +200,18 @@ def minimize(
         solver.reference = (first := objective.at(theta)).value
         objective.known = first
         found = run(solver, objective, theta, watch)
+        is_noise = False
+        if not (watch.stopped or watch.exhausted):
+            found, is_noise = louder(
+                objective, found, solver.gtol, lambda start: run(solver, objective, start, watch.again())
+            )
     outcome = _packed(found, watch, objective, solver)
+    if is_noise and outcome.success:
+        outcome.success, outcome.status = False, 2
+        outcome.message = (
+            "Desired error not necessarily achieved: the gradient is within gtol by chance, differences of "
+            f"{found.value:.6g} round to far more; give `jac`, or subtract a constant from the function."
+        )
     if options.get("return_all"):
         outcome.allvecs = path
     if options.get("disp"):
