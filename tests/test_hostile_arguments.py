@@ -9,6 +9,7 @@ from scipy.optimize import BFGS, Bounds, OptimizeWarning
 
 from sosolve import curve_fit, fit_curves, least_squares, minimize
 from sosolve.scipy_api import FitError
+from sosolve.scipy_api.jacobian_check import accusation
 from sosolve.scipy_api.residual_noise import last_bit
 
 X = np.linspace(0.0, 4.0, 50)
@@ -61,6 +62,33 @@ def test_a_right_jacobian_is_looked_at_once():
     first = len(calls)
     curve_fit(decay, X, Y, jac=jac)
     assert len(calls) == 2 * first - 1
+
+
+def test_a_right_jacobian_costs_two_evaluations():
+    """One direction acquits all columns, whatever their units; a lambda of each call would else pay 4 p."""
+    for unit in (1.0, 1e8):
+        calls = []
+
+        def model(theta, unit=unit, calls=calls):
+            calls.append(theta)
+            return decay(X, *(theta * [1.0, unit, 1.0]))
+
+        theta = BEST / [1.0, unit, 1.0]
+        right = slopes(X, *BEST) * [1.0, unit, 1.0]
+        assert accusation(model, lambda theta, J=right: J, theta, {}) == ""
+        assert len(calls) == 2
+        for j in range(3):
+            wrong = right.copy()
+            wrong[:, j] *= 1.05
+            assert f"in column {j} at" in accusation(model, lambda theta, J=wrong: J, theta, {})
+        assert accusation(model, lambda theta, J=right: J, theta, {"lower": theta, "upper": np.full(3, np.inf)}) == ""
+
+
+def test_parameters_that_are_not_identified_are_named():
+    """A name near to no column of the data frame is a parameter, and the warning says so."""
+    frame = {"t": X, "z": X**2}
+    with pytest.warns(OptimizeWarning, match=r"\(b, zz, c: each name that is no column of x is a parameter\)"):
+        curve_fit("a*t + b*zz + c", frame, 2.0 * X + X**2, [1.0, 1.0, 1.0, 1.0])
 
 
 @pytest.mark.parametrize("turn", [scipy.sparse.csr_array, np.ndarray.tolist, np.float32], ids=["sparse", "list", "f4"])

@@ -199,7 +199,7 @@ def curve_fit(
         raise FitError(f"Optimal parameters not found: {outcome.message.rstrip('.')}{why or '.'}", outcome)
     if is_own:
         _check_jac(f, jac, data, outcome.x, box)
-    pcov = _matrix(uncertain, data.advice)
+    pcov = _matrix(uncertain, data.advice, formula)
     if data.advice and "loss" not in kwargs and is_worse_than_constant(outcome.fun, data):
         outcome.message += f" The fit is worse than a constant{data.advice}."
     if full_output:
@@ -323,12 +323,17 @@ def _kicked(theta: np.ndarray, null_vectors: np.ndarray, box: dict) -> np.ndarra
     return max(ways, key=lambda way: float(np.abs((way - theta) / size).sum()))
 
 
-def _matrix(found: Covariance, advice: str) -> np.ndarray:
+def _matrix(found: Covariance, advice: str, formula: Any) -> np.ndarray:
     """Return the covariance, shape (p, p), of inf with a warning where it cannot be estimated."""
     if np.isfinite(found.matrix).all():
         return found.matrix
-    lost = np.flatnonzero(~found.identifiable).tolist()
-    why = f"parameters {lost} are not identifiable" if lost else "there are as few points as parameters"
+    lost: list = np.flatnonzero(~found.identifiable).tolist()
+    why = "there are as few points as parameters"
+    if lost:
+        why = f"parameters {lost} are not identifiable"
+        if formula is not None:
+            names = [formula.parameters[j] for j in lost]
+            why = f"{why} ({', '.join(names)}: each name that is no column of x is a parameter)"
     if not lost and math.isfinite(found.variance):
         why = "the loss is flat at the optimum, too many points count as outliers"
         if np.isinf(found.matrix).any():
