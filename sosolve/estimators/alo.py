@@ -93,7 +93,7 @@ def leave_one_out(problem: Problem, solver: Solver, result: Result) -> LeftOut:
             f"and takes at most {LARGEST}: use folds, cv=5"
         )
     weights = np.broadcast_to(data.weights, (n,))
-    z = model.forward(result.theta)
+    z = model.forward(result.theta) + (0.0 if data.offset is None else data.offset)
     _, gradient, curvature = loss.rows(data.y, z, weights)
     G, W = gradient.reshape(n, -1), _matrices(loss, curvature, weights, n)
     inverse = _Inverse(problem, result.theta)
@@ -210,7 +210,9 @@ class _Exact:
             start = self.theta
         found = self.solver.minimize(without, start)
         row = self.inverse.rows(i, i + 1)[0]
-        return found.theta[self.inverse._columns()] @ row if data.model.n_outputs > 1 else np.array([found.theta @ row])
+        offset = 0.0 if data.offset is None else data.offset[i]
+        columns = self.inverse._columns() if data.model.n_outputs > 1 else slice(None)
+        return np.atleast_1d(found.theta[columns] @ row + offset)
 
 
 def _guarded(exact: _Exact, z: np.ndarray, shift: np.ndarray, back: np.ndarray, weights: np.ndarray) -> LeftOut:

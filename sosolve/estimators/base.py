@@ -35,7 +35,7 @@ from .certificate import certify
 from .common import Watcher, advised, restored_on_error
 from .device_csr import is_there
 from .inputs import check_indices, refuse_masked
-from .offsets import ScoredWithOffset, with_offset
+from .offsets import ScoredWithOffset, known_offset, with_offset
 from .optimality import percent
 from .outputs import OneRowEach
 from .placement import DEVICES, guarded
@@ -259,7 +259,7 @@ class LinearClassifier(CallbackSupportMixin, ScoredWithOffset, LinearClassifierM
                 raise
             raise ValueError(f"{error} Pass the columns that fit was given, in the same order.") from None
         scores = linear_scores(X, self.coef_, self.intercept_)
-        return with_offset(scores, offset, array_namespace(scores), self.classes_.shape[0])
+        return with_offset(scores, known_offset(self, offset), array_namespace(scores), self.classes_.shape[0])
 
     def predict_proba(self, X, offset=None):
         """Return the probabilities of the classes.
@@ -317,7 +317,7 @@ class LinearClassifier(CallbackSupportMixin, ScoredWithOffset, LinearClassifierM
         InvalidParameterError
             If a parameter has a wrong type or value.
         """
-        with advised(ADVICE):
+        with advised(ADVICE, self):
             super()._validate_params()
 
     def set_params(self, **params):

@@ -36,13 +36,15 @@ def _is_fitted_name(name: str) -> bool:
 
 
 @contextlib.contextmanager
-def advised(advice: Mapping[str, str]) -> Iterator[None]:
+def advised(advice: Mapping[str, str], estimator: BaseEstimator | None = None) -> Iterator[None]:
     """Add to scikit-learn's message about an invalid parameter what to do.
 
     Parameters
     ----------
     advice : mapping of str to str
         A sentence by the name of the parameter.
+    estimator : estimator instance, optional
+        Whose parameters must not be whole numbers beyond double precision either.
 
     Raises
     ------
@@ -51,6 +53,13 @@ def advised(advice: Mapping[str, str]) -> Iterator[None]:
     """
     try:
         yield
+        for name in advice if estimator is not None else ():
+            value = getattr(estimator, name, None)
+            if isinstance(value, int) and value.bit_length() > 1023:
+                raise InvalidParameterError(
+                    f"The {name!r} parameter of {type(estimator).__name__} must be below 1e308. Got a whole number of "
+                    f"{value.bit_length()} bits instead."
+                )
     except InvalidParameterError as error:
         name = str(error).split("'")[1]
         raise InvalidParameterError(f"{error} {advice.get(name, 'Pass a value of that kind.')}") from None

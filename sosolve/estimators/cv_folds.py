@@ -18,6 +18,7 @@ from .alo import LeftOut, leave_one_out
 from .arguments import check_in_memory, unfinished
 from .cv_scores import TestRows, is_direct
 from .logistic import LogisticRegression
+from .offsets import knowing_offset
 from .path import Ended, Path
 
 if TYPE_CHECKING:
@@ -117,13 +118,16 @@ def fit_fold(template, problem: Problem, rows, Cs, l1_ratios, scorer, params, th
 def _scores(template, problem: Problem, test, fits: list[Ended], settings, scorer, params) -> np.ndarray:
     """Return the scores of the fits on the test rows: the scores of all in one product where the scorer takes them."""
     rows = TestRows(scorer, problem.given, problem.classes, to_host(problem.codes), test, params)
+    offset = None if problem.offset is None else to_host(problem.offset)[test]
     # in double precision: a metric that clips probabilities would do so by their dtype
     coef = np.stack([end.attributes["coef_"] for end in fits]).astype(np.float64)
     intercept = np.stack([end.attributes["intercept_"] for end in fits]).astype(np.float64)
     if is_direct(scorer):
         z = (rows.X @ coef.reshape(-1, coef.shape[-1]).T).reshape(-1, *intercept.shape) + intercept
+        if offset is not None:
+            z += offset.reshape(len(z), 1, -1)
         return np.array([rows.score(template, z[:, k]) for k in range(len(fits))])
-    estimator, scores = copy.copy(template), np.empty(len(fits))
+    estimator, scores = knowing_offset(copy.copy(template), offset), np.empty(len(fits))
     for k, (C, l1_ratio) in enumerate(settings):
         vars(estimator).update(coef_=coef[k], intercept_=intercept[k], C=C, l1_ratio=l1_ratio)
         scores[k] = rows.score(estimator)

@@ -23,6 +23,24 @@ def refuse_masked(array: Any, name: str, caller: str) -> None:
         )
 
 
+def refuse_missing(y: Any, caller: str) -> None:
+    """Check that no label is pandas' NA: a comparison with it is neither true nor false.
+
+    Raises
+    ------
+    ValueError
+        If one is.
+    """
+    if not (isinstance(y, (list, tuple)) or getattr(getattr(y, "dtype", None), "kind", "") == "O"):
+        return
+    missing = [k for k, label in enumerate(y) if type(label).__name__ == "NAType"]
+    if missing:
+        raise ValueError(
+            f"{caller} received y with the label NA in {len(missing)} rows (the first is row {missing[0]}); expected a "
+            "class for each row: drop those rows, or fill them in"
+        )
+
+
 def check_indices(X: Any) -> None:
     """Check the index arrays of a sparse matrix: through one out of range, foreign memory would be read or written.
 

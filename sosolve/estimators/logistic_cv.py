@@ -24,14 +24,7 @@ from .._compat import (
     to_host,
 )
 from ..kernels.pool import thread_limit
-from .arguments import (
-    check_search,
-    check_weighted_classes,
-    legacy_attributes,
-    mixtures,
-    scoring_of,
-    strengths,
-)
+from .arguments import check_search, check_weighted_classes, legacy_attributes, mixtures, scoring_of, strengths
 from .base import LoopWatcher, warn_unless_converged
 from .common import forget, restored_on_error
 from .cv_folds import Fold, fit_fold, fit_left_out, folds_of, warn_of_folds, warn_of_left_out
@@ -39,6 +32,7 @@ from .cv_layout import new_layout, old_layout
 from .cv_scores import best_of_all, best_of_each, resolve_scorer
 from .cv_watch import SearchWatcher
 from .logistic import LogisticRegression
+from .offsets import knowing_offset
 from .placement import guarded
 from .problem import Problem
 
@@ -222,7 +216,7 @@ class LogisticRegressionCV(LogisticRegression):
         self.device = device
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, **params):
+    def fit(self, X, y, sample_weight=None, offset=None, **params):
         """Fit the model.
 
         Parameters
@@ -234,6 +228,8 @@ class LogisticRegressionCV(LogisticRegression):
         sample_weight : array-like of shape (n_samples,), optional
             >= 0; weight 2 is the same as a repeated row, weight 0 as a removed one. The scorer gets those of the test
             rows, where metadata routing does not say otherwise.
+        offset : array-like of shape (n_samples,) or (n_samples, n_classes), optional
+            As in :class:`LogisticRegression`; the folds are fitted and scored with that of their rows.
         **params
             Metadata for the splitter and the scorer, with scikit-learn's metadata routing on.
 
@@ -247,7 +243,7 @@ class LogisticRegressionCV(LogisticRegression):
         check_search(self, X, y, l1_ratios)
         with restored_on_error(self), guarded(X, self.device, type(self).__name__):
             forget(self)
-            problem = Problem(self, X, y, sample_weight, Cs.max(), max(l1_ratios), careful=True)
+            problem = Problem(self, X, y, sample_weight, Cs.max(), max(l1_ratios), True, offset)
             check_weighted_classes(self.class_weight, problem.classes)
             y = problem.classes[to_host(problem.codes)]
             split, score = self._metadata(sample_weight, scoring, params)
@@ -352,7 +348,7 @@ class LogisticRegressionCV(LogisticRegression):
         return rows[:, :d].astype(dtype), intercept.astype(dtype)
 
     @deprecate_positional_args(version="1.11")
-    def score(self, X, y, *, sample_weight=None, **score_params) -> float:
+    def score(self, X, y, *, sample_weight=None, offset=None, **score_params) -> float:
         """Return the score on test data by the scorer of the search.
 
         Parameters
@@ -360,6 +356,8 @@ class LogisticRegressionCV(LogisticRegression):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
         sample_weight : array-like of shape (n_samples,), optional
+        offset : array-like of shape (n_samples,) or (n_samples, n_classes), optional
+            As for `decision_function`.
         **score_params
             Metadata for the scorer, with scikit-learn's metadata routing on.
 
@@ -373,7 +371,7 @@ class LogisticRegressionCV(LogisticRegression):
             score_params["sample_weight"] = sample_weight
         if routing_enabled():
             score_params = process_routing(self, "score", **score_params).scorer.score
-        return self._get_scorer()(self, X, y, **score_params)
+        return self._get_scorer()(knowing_offset(self, offset), X, y, **score_params)
 
     def get_metadata_routing(self):
         """Return the routing of metadata to the splitter and the scorer.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,20 @@ def with_offset(scores: Array, offset: Any, xp: Any, n_classes: int) -> Array:
     part = wide if scores.shape[1] > 1 else wide[:, 1:] - wide[:, :1]
     where = {} if xp is np else {"device": scores.device}
     return scores + xp.asarray(part, dtype=scores.dtype, **where)
+
+
+def knowing_offset(estimator: Any, offset: Any) -> Any:
+    """Return a copy of a fitted estimator for scorers, which predicts rows of that offset; itself where None."""
+    if offset is None:
+        return estimator
+    found = copy.copy(estimator)
+    found._offset_of_rows = offset
+    return found
+
+
+def known_offset(estimator: Any, offset: Any) -> Any:
+    """Return the offset given to a method of prediction, else that of `knowing_offset`."""
+    return vars(estimator).get("_offset_of_rows") if offset is None else offset
 
 
 class ScoredWithOffset:

@@ -25,7 +25,7 @@ from ..objectives.thin import ThinModel, pays
 from ..protocols import Array, Point
 from .auto import START_CLASS, start_share
 from .device_csr import is_there, placed_there, stand_in
-from .inputs import check_indices, refuse_masked, summed
+from .inputs import check_indices, refuse_masked, refuse_missing, summed
 from .labels import classes_and_codes
 from .offsets import checked_offset
 from .penalty import PenaltyTerms
@@ -79,6 +79,7 @@ class Problem:
         X, y, sample_weight = (on_host(a, wanted, self.name) for a in (X, y, sample_weight))
         for name, array in (("X", X), ("y", y), ("sample_weight", sample_weight)):
             refuse_masked(array, name, self.name)
+        refuse_missing(y, self.name)
         check_indices(X)
         xp, _, where = get_namespace_and_device(X)
         X, y = validate_data(
@@ -315,6 +316,8 @@ class Problem:
                 )
             old = estimator.coef_.toarray() if scipy.sparse.issparse(estimator.coef_) else to_host(estimator.coef_)
             constants = np.broadcast_to(to_host(estimator.intercept_), shape[:1])
+            if self.outputs.loss.is_invariant and self.penalty.is_smooth:
+                old = old - old.mean(axis=0)  # as at the optimum: dense Newton steps lift what acts on sums
             warm = self._theta(*self.outputs.from_attributes(self.array(old), self.array(constants)))
             far = not float(self.xp.max(self.xp.abs(warm))) < FAR
             self.warm = not far or self.objective.at(warm).value <= self.objective.at(cold).value

@@ -136,3 +136,27 @@ def sampled_sum(h: Any, blocks: list[tuple[int, int]]) -> float:
     xp = array_namespace(h)
     rows = xp.asarray(np.concatenate([np.arange(a, b) for a, b in blocks]), device=device(h))
     return float(xp.sum(xp.take(h, rows)))
+
+
+def lifted(H: Array, K: int, d: int) -> Array:
+    """Return a matrix with curvature along the same change of all K outputs, for each of d columns and the intercept.
+
+    The curvature of softmax is zero there, or the rounding of far larger numbers. What is added is as much as the
+    diagonal has on the average of the outputs; it acts on sums over the outputs alone, so that steps from a gradient
+    whose sums are zero stay what they are.
+
+    Parameters
+    ----------
+    H : Array of shape (p, p)
+        Of parameters (K, d), then K intercepts if p > K d.
+    K, d : int
+    """
+    xp, p = array_namespace(H), H.shape[0]
+    place = xp.arange(p, device=device(H))
+    column = xp.where(place < K * d, place % max(d, 1), xp.full_like(place, d))
+    own = xp.linalg.diagonal(H)
+    heights = xp.sum(xp.reshape(own[: K * d], (K, d)), axis=0) / K
+    if p > K * d:
+        heights = xp.concat([heights, xp.reshape(xp.sum(own[K * d :]) / K, (1,))])
+    heights = xp.take(heights, column) / K
+    return H + xp.where(column[:, None] == column[None, :], heights[:, None], xp.zeros_like(H))

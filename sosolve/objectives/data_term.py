@@ -11,6 +11,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from ..protocols import Array, Counts
+from .basis import lifted
 from .losses import Loss
 from .models import LinearModel
 
@@ -212,6 +213,13 @@ class DataCurvature:
     def dense(self, rows: float = 1.0) -> Array:
         """Return the matrix, shape (p, p), or its estimate from a fraction of the rows."""
         return self._map.gram(self._term.loss.blocks(self._curv, self._term.weights), rows)
+
+    def lifted(self) -> Array:
+        """Return the matrix with curvature along the same change of all outputs where the loss has none there."""
+        model, H = self._term.model, self.dense()
+        if not (self._term.loss.is_invariant and isinstance(model, LinearModel)):
+            return H
+        return lifted(H, model.n_outputs, model.n_features)
 
 
 class DataRay:

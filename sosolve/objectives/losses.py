@@ -32,6 +32,8 @@ class Loss:
         Name of a kernel that yields value, sum of the curvatures and gradient and keeps no rows; "" for none.
     fused_mv : str
         Name of the kernel for its curvature products in one pass.
+    is_invariant : bool
+        Whether nothing changes when the same number is added to all columns of z.
     """
 
     n_outputs: int = 1
@@ -39,6 +41,7 @@ class Loss:
     fused: ClassVar[str] = ""
     rowless: ClassVar[str] = ""
     fused_mv: ClassVar[str] = "normal_mv"
+    is_invariant: bool = False
 
     def rows(self, y: Array, z: Array, w: Array) -> tuple[float, Array, Array]:
         """Return the weighted sum of the losses, its gradient and its curvature by rows.
@@ -163,6 +166,7 @@ class SoftmaxLoss(Loss):
             )
         self.n_classes, self.reference = n_classes, reference
         self.n_outputs = n_classes - 1 if reference else n_classes
+        self.is_invariant = not reference
 
     def rows(self, y: Array, z: Array, w: Array) -> tuple[float, Array, Array]:
         """Return sum w l, w (P - onehot(y)), P."""
@@ -219,7 +223,11 @@ class SoftmaxLoss(Loss):
     def blocks(self, curv: Array, w: Array) -> Iterator[tuple[int, int, Array]]:
         """Yield w P_k (1 - P_k) on the diagonal and -w P_k P_l off it: one sign each."""
         for k in range(self.n_outputs):
-            yield k, k, w * (curv[:, k] * (1.0 - curv[:, k]))
+            others = 1.0 - curv[:, k]
+            if not self.reference:  # as a sum: near P = 1 far outliers need its relative accuracy
+                xp = array_namespace(curv)
+                others = xp.sum(curv[:, :k], axis=1) + xp.sum(curv[:, k + 1 :], axis=1)
+            yield k, k, w * (curv[:, k] * others)
             for other in range(k + 1, self.n_outputs):
                 yield k, other, -w * (curv[:, k] * curv[:, other])
 

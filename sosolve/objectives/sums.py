@@ -119,6 +119,10 @@ class SumCurvature:
         """Return the sum of the matrices, shape (p, p)."""
         return reduce(add, (part.dense(rows) for part in self._parts))
 
+    def lifted(self) -> Array:
+        """Return the sum of the matrices, those that may be singular by construction lifted, see `DataCurvature`."""
+        return reduce(add, [getattr(part, "lifted", part.dense)() for part in self._parts])
+
 
 class SumRay:
     """The sum along theta + t d."""

@@ -320,6 +320,8 @@ class NewtonCholesky(Solver):
     H >= exp(-c) H_0, c being the `drift` between two points, g' H^-1 g <= exp(c) g' H_0^-1 g bounds the decrement at
     the end of a step by the factor from its beginning, which ends most fits; and where a step with the old factor,
     that leaves at most the fraction exp(c) - 1 of the decrement, will end it, no new matrix is formed for it.
+    Where a curvature offers itself `lifted`, without directions that are singular by construction and along which the
+    gradient vanishes, that is H.
 
     References
     ----------
@@ -335,7 +337,8 @@ class NewtonCholesky(Solver):
             step = self._along(point, state, 0.0)
             if step.accepted or step.status is Status.CONVERGED:
                 return step
-        solve, shift = shifted_inverse(point.curvature.dense())
+        curvature = point.curvature
+        solve, shift = shifted_inverse(getattr(curvature, "lifted", curvature.dense)())
         if solve is None:
             return Step(point, None, False, Status.NOT_POSITIVE_DEFINITE)
         return self._along(point, Factor(solve, point), shift)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from sosolve import LogisticRegression
 from sosolve.estimators.labels import COUNTED, MANY, classes_and_codes
 
 RNG = np.random.default_rng(0)
@@ -63,3 +64,19 @@ def test_equals_unique_in_other_libraries(y):
     assert classes.dtype == xs.asarray(y).dtype
     np.testing.assert_array_equal(np.asarray(classes), expected)
     np.testing.assert_array_equal(np.asarray(codes), inverse)
+
+
+@pytest.mark.parametrize("kind", ["array", "list"])
+def test_labels_that_are_missing(kind):
+    """pandas' NA compares as neither true nor false."""
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    y = [0, 1, pandas.NA, 1]
+    with pytest.raises(ValueError, match=r"label NA in 1 rows \(the first is row 2\); expected .* drop those rows"):
+        LogisticRegression().fit(np.eye(4), np.array(y, dtype=object) if kind == "array" else y)
+
+
+@pytest.mark.parametrize("name", ["C", "tol"])
+def test_whole_numbers_beyond_double_precision(name):
+    """No OverflowError from inside."""
+    with pytest.raises(ValueError, match=rf"'{name}' parameter .* 1e308. Got a whole number of 1329 bits .* Choose"):
+        LogisticRegression(**{name: 10**400}).fit(np.eye(4), [0, 1, 0, 1])

@@ -716,6 +716,20 @@ def test_one_outlier_of_1e10(solver, where):
     assert gap - 1 < 1e-6
 
 
+@pytest.mark.parametrize("far", [1e10, 1e12])
+@pytest.mark.parametrize("where", [(0, slice(None)), (0, 0)])
+def test_one_outlier_with_a_row_for_each_class(far, where):
+    """With a row for each class as with a reference class, where nothing cancels."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((300, 5))
+    y = (X @ rng.standard_normal((5, 3)) + rng.gumbel(size=(300, 3))).argmax(axis=1)
+    X[where] *= far
+    assert LogisticRegression().fit(X, y).result_.converged
+    free = LogisticRegression(C=np.inf).fit(X, y)
+    reference = SoftmaxRegression(C=np.inf, reference_class=0).fit(X, y)
+    assert free.result_.value == pytest.approx(reference.result_.value, rel=1e-8)
+
+
 def test_one_outlier_among_many_parameters():
     """With 650 parameters too: a factor of the Hessian instead of products that lose the other rows."""
     X, y = REAL["digits"]

@@ -7,11 +7,13 @@ import scipy.sparse as sp
 import sklearn
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression as SklearnLogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import GridSearchCV, LeaveOneOut, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sosolve import LogisticRegression, SoftmaxRegression, Status
+from sosolve import LogisticRegression, LogisticRegressionCV, SoftmaxRegression, Status
+from sosolve.estimators.offsets import knowing_offset
 
 
 def binary(seed=0, n=300, d=4):
@@ -198,3 +200,47 @@ def test_score_with_offset(K):
     assert clf.score(X, y, offset=offset) == right.mean()
     assert clf.score(X, y, w, offset) == pytest.approx(np.average(right, weights=w))
     assert clf.score(X, y, w) == pytest.approx(np.average(clf.predict(X) == y, weights=w))
+
+
+@pytest.mark.parametrize("scoring", ["neg_log_loss", "roc_auc"])
+def test_cross_validation_with_offset(scoring):
+    """Each fold is fitted and scored with the offset of its rows, by a scorer of predictors and by another one."""
+    X, y, offset = binary()
+    settings = dict(l1_ratios=(0,), scoring=scoring, use_legacy_attributes=False)
+    cv = LogisticRegressionCV(Cs=[0.1, 10.0], cv=3, tol=1e-7, **settings).fit(X, y, offset=offset)
+    scorer, train, test = get_scorer(scoring), *next(iter(StratifiedKFold(3).split(X, y)))
+    single = LogisticRegression(C=0.1, tol=1e-7).fit(X[train], y[train], offset=offset[train])
+    expected = scorer(knowing_offset(single, offset[test]), X[test], y[test])
+    assert cv.scores_[0, 0, 0] == pytest.approx(expected, rel=1e-6)
+    whole = LogisticRegression(C=cv.C_, tol=1e-7).fit(X, y, offset=offset)
+    np.testing.assert_allclose(cv.coef_, whole.coef_, rtol=1e-6)
+    assert cv.score(X, y, offset=offset) == scorer(knowing_offset(cv, offset), X, y) > cv.score(X, y)
+
+
+def test_cross_validation_with_offset_of_three_classes():
+    """A column for each class; an offset that is the same for all changes nothing."""
+    rng = np.random.default_rng(3)
+    X, y, part = rng.standard_normal((90, 3)), np.arange(90) % 3, rng.standard_normal((90, 1))
+    settings = dict(Cs=[0.1, 1.0], cv=3, l1_ratios=(0,), scoring="neg_log_loss", use_legacy_attributes=False)
+    plain = LogisticRegressionCV(**settings).fit(X, y)
+    same = LogisticRegressionCV(**settings).fit(X, y, offset=np.tile(part, 3))
+    np.testing.assert_allclose(same.scores_, plain.scores_, rtol=1e-6)
+
+
+def test_leave_one_out_with_offset():
+    """The approximation is that of the rows with their offset: folds of one row give the same scores."""
+    X, y, offset = binary(n=60)
+    settings = dict(Cs=[0.1], l1_ratios=(0,), scoring="neg_log_loss", use_legacy_attributes=False)
+    alo = LogisticRegressionCV(cv="alo", **settings).fit(X, y, offset=offset).scores_
+    exact = LogisticRegressionCV(cv=LeaveOneOut(), **settings).fit(X, y, offset=offset).scores_
+    assert alo.mean() == pytest.approx(exact.mean(), rel=0.02)
+
+
+def test_routing_to_a_search():
+    """set_fit_request reaches the search's own offset."""
+    X, y, offset = binary()
+    with sklearn.config_context(enable_metadata_routing=True):
+        settings = dict(Cs=[0.1, 1.0], l1_ratios=(0,), scoring="neg_log_loss", use_legacy_attributes=False)
+        cv = LogisticRegressionCV(**settings).set_fit_request(offset=True).set_score_request(offset=True)
+        routed = make_pipeline(StandardScaler(), cv).fit(X, y, offset=offset)
+        assert routed.score(X, y, offset=offset) > routed.score(X, y)

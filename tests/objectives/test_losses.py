@@ -45,6 +45,14 @@ def test_reference_class_is_softmax_with_a_column_of_zeros():
     np.testing.assert_allclose(dropped[2], full[2][:, :2], rtol=1e-14)
 
 
+def test_curvature_of_a_sure_row_keeps_its_digits():
+    """P (1 - P) near P = 1, from the other probabilities."""
+    P = np.array([[1e-18, 1.0, 3e-18]])
+    blocks = {(k, m): h[0] for k, m, h in SoftmaxLoss(3).blocks(P, np.ones(1))}
+    assert blocks[1, 1] == pytest.approx(4e-18, rel=1e-14)
+    assert blocks[1, 1] == pytest.approx(-blocks[0, 1] - blocks[1, 2], rel=1e-14)
+
+
 def test_two_class_softmax_is_the_logistic_loss():
     """Softmax of (0, z) has the value, gradient and curvature of the logistic loss of z."""
     rng = np.random.default_rng(0)

@@ -158,6 +158,20 @@ def test_a_loss_of_five_lines_works_with_every_product():
     assert term.counts.n_passes == 2 + 2
 
 
+@pytest.mark.parametrize("intercept", [False, True])
+def test_a_lifted_curvature_keeps_the_newton_step(intercept):
+    """Positive definite, and the same step from a point whose coefficients sum to zero over the classes."""
+    rng = np.random.default_rng(1)
+    X, y = rng.standard_normal((40, 3)), rng.integers(0, 3, 40).astype(float)
+    model = LinearModel.standardised(X, np.full(1, 1 / 40), 0.1, 3, intercept)
+    ridge = model.strengths(0.1)
+    point = Sum([DataTerm(model, SoftmaxLoss(3), y, np.full(1, 1 / 40)), L2(ridge)]).at(np.zeros(model.size))
+    lifted, H = point.curvature.lifted(), point.curvature.dense()
+    assert np.linalg.eigvalsh(lifted).min() > 0.1 * np.diagonal(H).min()
+    expected = np.linalg.lstsq(H, point.grad, rcond=1e-12)[0]
+    np.testing.assert_allclose(np.linalg.solve(lifted, point.grad), expected, atol=1e-12)
+
+
 def test_sum_adds_everything():
     """Values, gradients, curvatures, rays and counts of a sum are the sums."""
     y = (X[:, 1] > 5) * 1.0
