@@ -84,6 +84,16 @@ def test_a_right_jacobian_costs_two_evaluations():
         assert accusation(model, lambda theta, J=right: J, theta, {"lower": theta, "upper": np.full(3, np.inf)}) == ""
 
 
+@pytest.mark.parametrize("value", [3.0, 3e9])
+def test_constant_data_leave_a_rate_open(value):
+    """The amplitude ends at rounding, and the rate has no error: as in SciPy, inf with a warning."""
+    y = np.full(X.size, value)
+    with pytest.warns(OptimizeWarning, match=r"parameters \[1\] are not identifiable"):
+        popt, pcov = curve_fit(decay, X, y, [1.0, 0.5, 2.0])
+    assert popt[2] == pytest.approx(value)
+    assert np.isinf(pcov).all()
+
+
 def test_parameters_that_are_not_identified_are_named():
     """A name near to no column of the data frame is a parameter, and the warning says so."""
     frame = {"t": X, "z": X**2}

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import OptimizeResult, OptimizeWarning
 
 from ..inference import Covariance, covariance, sandwich
-from ..linalg import pivoted_qr
+from ..linalg import norm, pivoted_qr
 from ..objectives.residual_jacobians import ResidualLeastSquares
 from ..objectives.robust import mad_scale
 from ..solvers import Dogleg, LevenbergMarquardt
@@ -43,6 +43,8 @@ from .watch import Watch
 OWN = frozenset({"ftol", "xtol", "gtol", "max_nfev", "factor", "epsfcn"})
 #: Tests of a model that works in float32.
 LOW_FTOL, LOW_XTOL = 1e-7, 1e-5
+#: Length of residuals that are rounding, relative to y; of a column that is, relative to the longest it was.
+EXACT, DROWNED = 16.0 * checks.EPS, 1e-13
 #: Where the caller gives no tolerances: those of `sosolve.LevenbergMarquardt`.
 TIGHT = {"ftol": 1e-15, "xtol": 1e-12, "gtol": 1e-12}
 
@@ -190,7 +192,8 @@ def curve_fit(
     if uncertain.null_vectors.shape[1]:
         kicked = _kicked(outcome.x, uncertain.null_vectors, box)
         other = fit(f, jac, data, kicked, box, method, kwargs)
-        if other.success and other.cost < (1.0 - 1e-8) * outcome.cost:
+        least = (EXACT * norm(data.whitened(np.broadcast_to(data.y, outcome.fun.shape)))) ** 2
+        if other.success and max(other.cost, least) < (1.0 - 1e-8) * outcome.cost:
             outcome, uncertain = other, _uncertainty(other, absolute_sigma, kwargs)
     is_own = callable(jac) and formula is None
     if not outcome.success:
@@ -245,7 +248,30 @@ def _fitted(f, jac, data: CurveData, theta: np.ndarray, box: dict, method: str, 
     lower, upper = (box["lower"], box["upper"]) if box else (-math.inf, math.inf)
     outcome = packed(found, watch, objective, lower, upper, None)
     outcome.solver = solver.name
+    if outcome.success:
+        _drop_drowned(
+            outcome,
+            np.maximum(np.abs(theta), np.abs(outcome.x)),
+            found.state.scale,
+            whitened(np.broadcast_to(y, r.shape)),
+        )
     return outcome
+
+
+def _drop_drowned(outcome: OptimizeResult, size: np.ndarray, widest: np.ndarray, y: np.ndarray) -> None:
+    """Set columns of the Jacobian to 0 that an exact fit has left to rounding.
+
+    Given are sizes of the parameters, the longest that the columns were, and y.
+
+    In a*exp(-b*x) + c of constant data a is 1e-16: what is left of the column of b tells nothing of it.
+    """
+    level = EXACT * norm(y)
+    if norm(outcome.fun) <= level:
+        J = outcome.jac
+        length = np.sqrt(np.square(J).sum(axis=0))
+        gone = (length <= DROWNED * widest) & (length * size <= level)
+        if gone.any():
+            outcome.jac = np.where(gone, 0.0, J)
 
 
 def _solver(method: str, box: dict, limit: float, kwargs: dict):
