@@ -80,8 +80,10 @@ def identify(problem: Problem, result: Result, change: float, names: Sequence) -
     -------
     Identification
     """
-    if problem.alpha > 0.0 or not problem.penalty.is_smooth or result.status is Status.NONFINITE or problem.one_sided:
+    if not problem.penalty.is_smooth or result.status is Status.NONFINITE or problem.one_sided:
         return Identification()
+    if problem.alpha > 0.0:
+        return _kept_by_the_penalty(problem, result, names)
     dependent, notes = _dependence(problem, result, names)
     found = None
     stopped = result.status in (Status.INTERRUPTED, Status.CALLBACK)  # by somebody who does not want to wait
@@ -91,14 +93,32 @@ def identify(problem: Problem, result: Result, change: float, names: Sequence) -
         return Identification(dependent=dependent, notes=notes)
     kind, direction = found
     result.status = Status.SEPARATED
-    used = np.abs(direction).max(axis=0) if direction.ndim == 2 else np.abs(direction)
-    columns = tuple(names[j] for j in np.flatnonzero(used > 1e-6 * used.max(initial=0.0)) if used[j] > 0.0)
-    where = f"along {_listed(columns)}" if columns else "by their shares alone"
+    columns, where = _used(direction, names)
     if kind == "complete":
         sentence = f"complete separation {where}: no row lies on the wrong side"
     else:
         sentence = f"quasi-complete separation {where}: some rows are predicted perfectly"
     return Identification(kind, direction, columns, dependent, (*notes, sentence))
+
+
+def _kept_by_the_penalty(problem: Problem, result: Result, names: Sequence) -> Identification:
+    """Tell complete separation where the penalty is so small that every row is far on its right side."""
+    # FAR margins mean losses of exp(-FAR): most fits are told from that by their value, for nothing
+    if result.point is None or not result.point.parts[0].value < (problem.n_classes - 1) * np.exp(-FAR):
+        return Identification()
+    found = _separation(problem, result, False, FAR)
+    if found is None:
+        return Identification()
+    columns, where = _used(found[1], names)
+    sentence = f"complete separation {where}: no row lies on the wrong side, the penalty alone bounds the coefficients"
+    return Identification(found[0], found[1], columns, (), (sentence,))
+
+
+def _used(direction: np.ndarray, names: Sequence) -> tuple[tuple, str]:
+    """Return the columns that a direction uses, and a phrase of them."""
+    used = np.abs(direction).max(axis=0) if direction.ndim == 2 else np.abs(direction)
+    columns = tuple(names[j] for j in np.flatnonzero(used > 1e-6 * used.max(initial=0.0)) if used[j] > 0.0)
+    return columns, f"along {_listed(columns)}" if columns else "by their shares alone"
 
 
 def _listed(columns: tuple) -> str:
@@ -162,8 +182,13 @@ class _Comparisons:
         return scores[where, self.own] - scores[where, self.other]
 
 
-def _separation(problem: Problem, result: Result, only_far: bool) -> tuple[str, np.ndarray] | None:
-    """Return ("complete" or "quasi", direction in the user's units), None where the classes overlap."""
+def _separation(
+    problem: Problem, result: Result, only_far: bool, least: float | None = None
+) -> tuple[str, np.ndarray] | None:
+    """Return ("complete" or "quasi", direction in the user's units), None where the classes overlap.
+
+    With `least`, also where a margin is not above that: then nothing is searched.
+    """
     scores = to_host(result.point.parts[0].margins)
     if problem.offset is not None:  # whether the classes are separated is a matter of X alone
         scores = scores - to_host(problem.offset)
@@ -176,10 +201,13 @@ def _separation(problem: Problem, result: Result, only_far: bool) -> tuple[str, 
     compared = _Comparisons(problem, scores)
     if not compared.margins.size or (only_far and not compared.margins.max() > FAR):
         return None
+    if least is not None and not compared.margins.min() > least:
+        return None
     complete = result.status is Status.SEPARATED or compared.margins.min() > 0.0
     p = (compared.K - 1) * compared.width
     beta = None
-    if p <= MOST_PARAMETERS and (not complete or p * len(compared.rows) <= ENTRIES):
+    whole = problem.model.X is problem.X  # not a thin factor
+    if whole and p <= MOST_PARAMETERS and (not complete or p * len(compared.rows) <= ENTRIES):
         beta, won = _programme(compared)
         complete = complete or won
     if beta is None:

@@ -37,7 +37,8 @@ class Optimality:
         What the bound rests on: the exact Newton step, strong convexity, a dual feasible point, or only that no
         loss is negative (then it is no smaller than the value and says nothing).
     separation : {"complete", "quasi"} or None
-        Whether the classes were found to be separated, so that without a penalty no minimum exists.
+        Whether the classes were found to be separated, so that without a penalty no minimum exists. Under an L2
+        penalty "complete" is reported where it is so small that every margin is above 5.
     direction : ndarray of shape (n_features,) or (n_classes, n_features), or None
         Coefficients that separate the classes.
     separating : tuple
@@ -71,7 +72,7 @@ class Optimality:
     def message(self) -> str:
         """The certificate in a sentence or two."""
         start = "converged" if self.status is Status.CONVERGED else f"ended as {self.status.name}"
-        if self.separation:
+        if self.separation and self.status is Status.SEPARATED:
             known = f"the objective is {self.value:.6g} and has no minimum"
         elif self.proof == "value":
             known = f"the objective is {self.value:.6g}; nothing proves how far that is from its minimum"

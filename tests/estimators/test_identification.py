@@ -269,3 +269,44 @@ def test_a_fit_that_was_stopped_is_not_searched(monkeypatch):
     with pytest.warns(ConvergenceWarning, match="CALLBACK"):
         clf = LogisticRegression(C=np.inf, solver="newton-cg").set_callbacks(Stop()).fit(X, y)
     assert clf.optimality_.separation is None
+
+
+@pytest.mark.parametrize("C", [1e6, 1e12])
+@pytest.mark.parametrize("K", [2, 3])
+def test_separation_under_a_tiny_penalty(K, C):
+    """Found and named; the fit has a minimum and no warning."""
+    rng = np.random.default_rng(K)
+    y = np.arange(60) % K
+    X = rng.standard_normal((60, 4))
+    X[:, 1] = 10.0 * y + rng.random(60)
+    clf = LogisticRegression(C=C).fit(X, y)
+    found = clf.optimality_
+    assert clf.result_.converged
+    assert found.separation == "complete"
+    assert 1 in found.separating
+    assert len(found.separating) < 4
+    assert "the penalty alone" in found.message
+    assert "no minimum" not in found.message
+    if K == 2:
+        scores = X @ found.direction
+        assert scores[y == 1].min() > scores[y == 0].max()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_no_separation_under_a_tiny_penalty(seed):
+    """Nor is anything reported of separated data where the penalty is an ordinary one."""
+    rng = np.random.default_rng(seed)
+    X, y = overlapping(rng, 2 + seed % 2)
+    assert LogisticRegression(C=1e8).fit(X, y).optimality_.separation is None
+    X[:, 0] = y
+    assert LogisticRegression().fit(X, y).optimality_.separation is None
+
+
+def test_separation_by_more_columns_than_rows():
+    """The problem is stated in its rows: the coefficients themselves are the direction."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((20, 400)), np.arange(20) % 2
+    found = LogisticRegression(C=1e8).fit(X, y).optimality_
+    assert found.separation == "complete"
+    assert found.direction.shape == (400,)
+    assert found.status is Status.CONVERGED
