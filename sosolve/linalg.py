@@ -16,10 +16,18 @@ from array_api_compat import array_namespace, is_cupy_array
 
 from .protocols import Array
 
+#: Spacing of the double precision numbers at 1.
+EPS = 2.0**-52
+
 
 def namespace(a: Array) -> Any:
     """Return the array namespace of an array; NumPy's own at once, for a small fit asks dozens of times."""
     return np if type(a) is np.ndarray else array_namespace(a)
+
+
+def diagonal_of(H: Array) -> Any:
+    """Return the diagonal of a matrix, shape (p,)."""
+    return H.diagonal() if type(H) is np.ndarray else array_namespace(H).linalg.diagonal(H)
 
 
 def dot(a: Array, b: Array) -> float:
@@ -109,8 +117,11 @@ def cholesky(H: Array) -> Array | None:
             if "LinAlgError" in type(error).__name__:
                 return None
             raise
-    smallest, top = floats(xp.min(xp.linalg.diagonal(L)), xp.max(xp.linalg.diagonal(H)))
-    eps = float(xp.finfo(H.dtype).eps)
+    if xp is np:
+        smallest, top = float(np.minimum.reduce(L.diagonal())), float(np.maximum.reduce(diagonal_of(H)))
+    else:
+        smallest, top = floats(xp.min(diagonal_of(L)), xp.max(diagonal_of(H)))
+    eps = EPS if xp is np and H.dtype == np.float64 else float(xp.finfo(H.dtype).eps)
     if not (smallest > 0.0 and smallest * smallest > H.shape[0] * eps * top):
         return None
     return L

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import warnings
 from collections.abc import Callable
+from functools import cache
 from numbers import Integral, Real
 
 import numpy as np
@@ -32,7 +33,7 @@ from ..solvers import SOLVERS, Solver
 from .arguments import unfinished
 from .auto import START_TOL, choose, first_state, proximal, start_solver
 from .certificate import certify
-from .common import Watcher, advised, restored_on_error
+from .common import Watcher, restored_on_error, validate_once
 from .device_csr import is_there
 from .inputs import check_indices, refuse_masked
 from .offsets import ScoredWithOffset, known_offset, with_offset
@@ -310,15 +311,14 @@ class LinearClassifier(CallbackSupportMixin, ScoredWithOffset, LinearClassifierM
     # ------------------------------------------------------------------ scikit-learn
 
     def _validate_params(self):
-        """Check the constructor's parameters, and add to scikit-learn's message what to do.
+        """Check the constructor's parameters, and add to scikit-learn's message what to do."""
+        validate_once(self, super()._validate_params, ADVICE)
 
-        Raises
-        ------
-        InvalidParameterError
-            If a parameter has a wrong type or value.
-        """
-        with advised(ADVICE, self):
-            super()._validate_params()
+    @classmethod
+    @cache
+    def _get_param_names(cls):
+        """Return the names of the parameters; scikit-learn reads them from the signature each time."""
+        return super()._get_param_names()
 
     def set_params(self, **params):
         """Set parameters by name; `solver__name=value` reaches the settings of the solver, given by name or not.

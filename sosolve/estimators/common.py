@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from sklearn.base import BaseEstimator
 
@@ -63,6 +63,42 @@ def advised(advice: Mapping[str, str], estimator: BaseEstimator | None = None) -
     except InvalidParameterError as error:
         name = str(error).split("'")[1]
         raise InvalidParameterError(f"{error} {advice.get(name, 'Pass a value of that kind.')}") from None
+
+
+#: Parameters that were found to be valid, by class, types and values, and how many of them are remembered.
+_valid: set[tuple] = set()
+REMEMBERED = 1000
+#: Types whose values never change; an array or a solver is looked at each time.
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
+def validate_once(estimator: BaseEstimator, validate: Callable[[], None], advice: Mapping[str, str]) -> None:
+    """Validate the parameters of an estimator, unless the same ones were valid before: a search fits many times.
+
+    Parameters
+    ----------
+    estimator : estimator instance
+    validate : callable
+        scikit-learn's check of its parameters.
+    advice : mapping of str to str
+        See `advised`.
+
+    Raises
+    ------
+    InvalidParameterError
+        If a parameter has a wrong type or value.
+    """
+    values = tuple(estimator.get_params(deep=False).values())
+    given = (type(estimator), *map(type, values), *values)  # 1 equals True
+    known = _PLAIN.issuperset(given[1 : len(values) + 1])
+    if known and given in _valid:
+        return
+    with advised(advice, estimator):
+        validate()
+    if known:
+        if len(_valid) >= REMEMBERED:
+            _valid.clear()
+        _valid.add(given)
 
 
 class Watcher:

@@ -6,6 +6,55 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import validate_data
+
+
+def checked_data(estimator: BaseEstimator, X: Any, y: Any, xp: Any, look: bool) -> tuple[Any, Any]:
+    """Return X and y as scikit-learn checks them for a fit, and set what it sets: `n_features_in_` and names.
+
+    Arrays that it would hand back as they are need no more than a look at their kind and at the sum of X: for a few
+    hundred rows all its questions take longer than half the iterations.
+
+    Parameters
+    ----------
+    estimator : estimator instance
+    X, y : array-like
+        Without masks.
+    xp : module
+        Namespace of X.
+    look : bool
+        Whether to look for NaN and inf in X.
+
+    Raises
+    ------
+    ValueError
+        If an entry is not finite, or the shapes do not match.
+    """
+    if _is_plain(X, y):
+        with np.errstate(all="ignore"):
+            known = not look or bool(np.isfinite(np.add.reduce(X, axis=None)))
+        if known:
+            estimator.n_features_in_ = X.shape[1]
+            vars(estimator).pop("feature_names_in_", None)
+            return X, y
+    return validate_data(
+        estimator,
+        X,
+        y,
+        accept_sparse="csr",
+        dtype=[xp.float64, xp.float32],
+        accept_large_sparse=True,
+        ensure_all_finite=look,
+    )
+
+
+def _is_plain(X: Any, y: Any) -> bool:
+    """Return whether these are NumPy arrays of floats and of whole numbers, with rows and columns that match."""
+    if type(X) is not np.ndarray or type(y) is not np.ndarray or X.ndim != 2 or y.ndim != 1:
+        return False
+    floats = X.dtype == np.float64 or X.dtype == np.float32
+    return floats and y.dtype.kind in "biu" and 0 < X.shape[0] == y.shape[0] and X.shape[1] > 0
 
 
 def refuse_masked(array: Any, name: str, caller: str) -> None:

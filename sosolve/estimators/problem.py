@@ -13,7 +13,6 @@ import scipy.sparse
 from array_api_compat import is_cupy_array, is_numpy_array
 from sklearn.utils import assert_all_finite
 from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.validation import validate_data
 
 from .._compat import check_sample_weight, count, get_namespace_and_device, move_to, to_host
 from ..kernels import kernels_for
@@ -25,7 +24,7 @@ from ..objectives.thin import ThinModel, pays
 from ..protocols import Array, Point
 from .auto import START_CLASS, start_share
 from .device_csr import is_there, placed_there, stand_in
-from .inputs import check_indices, refuse_masked, refuse_missing, summed
+from .inputs import check_indices, checked_data, refuse_masked, refuse_missing, summed
 from .labels import classes_and_codes
 from .offsets import checked_offset
 from .penalty import PenaltyTerms
@@ -82,15 +81,7 @@ class Problem:
         refuse_missing(y, self.name)
         check_indices(X)
         xp, _, where = get_namespace_and_device(X)
-        X, y = validate_data(
-            estimator,
-            X,
-            y,
-            accept_sparse="csr",
-            dtype=[xp.float64, xp.float32],
-            accept_large_sparse=True,
-            ensure_all_finite=not found_later,
-        )
+        X, y = checked_data(estimator, X, y, xp, not found_later)
         if scipy.sparse.issparse(X):
             X = summed(X)
         self.classes, codes = classes_and_codes(y)

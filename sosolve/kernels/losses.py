@@ -21,12 +21,13 @@ def logistic_rows(y, z, s):
     size = xp.abs(z)
     e = xp.exp(-size)
     up = z >= 0.0
-    near, far = 1.0 / (1.0 + e), e / (1.0 + e)
+    total, other = 1.0 + e, 1.0 - y
+    near, far = 1.0 / total, e / total
     p, q = xp.where(up, near, far), xp.where(up, far, near)
     # softplus(z) - y z = (1 - y) softplus(z) + y softplus(-z)
-    wrong = xp.where(up, 1.0 - y, y)
+    wrong = xp.where(up, other, y)
     loss = wrong * size + xp.log1p(e)
-    return float(xp.sum(s * loss)), s * ((1.0 - y) * p - y * q), s * (p * q)
+    return float(xp.sum(s * loss)), s * (other * p - y * q), s * (near * far)
 
 
 def squared_rows(y, z, s):

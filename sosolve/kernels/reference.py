@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import scipy.sparse
 from array_api_compat import device, is_numpy_array
 
@@ -40,7 +41,7 @@ def row_blocks(X):
 
 def _to_double(X):
     """Return X with float64 entries: a block at most, never a copy of a float64 array."""
-    if scipy.sparse.issparse(X) or is_numpy_array(X):
+    if type(X) is np.ndarray or scipy.sparse.issparse(X) or is_numpy_array(X):
         return X if X.dtype.itemsize == 8 else X.astype("float64")
     xp = namespace(X)
     return xp.astype(X, xp.float64, copy=False)
@@ -52,8 +53,7 @@ def _forward(X, w, b):
 
 def _back(X, r):
     """Return (X' r, sum r), shapes (d,) and () or (K, d) and (K,)."""
-    xp = namespace(r)
-    total = xp.sum(r, axis=0)
+    total = np.add.reduce(r, axis=0) if type(r) is np.ndarray else namespace(r).sum(r, axis=0)
     if r.ndim == 1:
         return X.T @ r, total
     product = X.T @ r
@@ -103,6 +103,11 @@ def softmax_normal_mv(X, P, s, v, v0):
 
 def _fused(rows, X, y, s, w, b):
     """Return (value, z, curvature rows, X' r, sum r): the composition that every fused kernel must equal."""
+    if type(X) is np.ndarray and 0 < 8 * X.size <= BLOCK_BYTES:  # one block: a small fit is made of such calls
+        block = _to_double(X)
+        z = _forward(block, w, b)
+        value, r, curv = rows(y, z, s)
+        return value, z, curv, *_back(block, r)
     xp = namespace(w)
     value, z_parts, curv_parts = 0.0, [], []
 

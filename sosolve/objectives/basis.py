@@ -10,6 +10,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 
 from ..kernels import kernels_for
+from ..kernels.losses import namespace
 from ..protocols import Array
 
 #: Most rows in one block of the sample that estimates a curvature, and how many blocks there are at least.
@@ -20,7 +21,7 @@ SAMPLE_ALL = 2000
 
 def widened(spread: Array, strength: Array | float) -> Any:
     """Return sqrt(spread^2 + strength), shape (d,), without overflow and underflow; 1 where that is 0."""
-    xp = array_namespace(spread)
+    xp = namespace(spread)
     ridge = xp.sqrt(strength + xp.zeros_like(spread))
     top = xp.maximum(spread, ridge)
     unit = xp.where(top > 0.0, top, xp.ones_like(top))
@@ -55,11 +56,12 @@ def without_outliers(X: Any, weights: Any, mean: Any, spread: Any, reach: Any, c
     centre : bool
         Whether columns are centred; else deviations are from zero.
     """
-    xp = array_namespace(spread)
+    xp = namespace(spread)
     share = float(xp.max(weights)) * (reach / xp.where(spread > 0.0, spread, xp.full_like(spread, xp.inf))) ** 2
     suspects = xp.nonzero(share > 0.01)[0]
     if not suspects.shape[0]:
         return mean, spread
+    xp = array_namespace(spread)
     every = xp.arange(X.shape[0], device=device(spread))
     active = every if weights.shape[0] == 1 else xp.nonzero(weights > 0.0)[0]
     # Most suspects are plain columns of few rows: the middle half of some 64 rows tells, at a fraction of the price.

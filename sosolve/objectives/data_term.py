@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property, reduce
 from typing import Any
 
 from array_api_compat import array_namespace
 
 from ..protocols import Array, Counts
 from .basis import lifted
+from .lazy import lazy
 from .losses import Loss
 from .models import LinearModel
 
@@ -55,7 +55,10 @@ class DataTerm:
     @property
     def counts(self) -> Counts:
         """The work done so far, the model's passes included; a pass over some of the columns is a part of one."""
-        return reduce(lambda total, part: total + part.total(), self._parts, self._counts + self.model.counts)
+        total = self._counts + self.model.counts
+        for part in self._parts:
+            total = total + part.total()
+        return total
 
     def closure(self, wanted: Array) -> Array:
         """Return the wanted parameters and those of the same columns for other outputs, and the intercepts."""
@@ -107,7 +110,7 @@ class DataPoint:
         """The parameters, shape (p,)."""
         return self._theta
 
-    @cached_property
+    @lazy
     def _sums(self) -> tuple[float, Array, Array] | None:
         """(value, sum of the curvatures, gradient) of an evaluation that keeps no rows; None where rows are kept."""
         term = self.term
@@ -120,7 +123,7 @@ class DataPoint:
         term._counts.n_grad += 1
         return term.model.rowless(kernel, self._theta, term.y, term.weights)
 
-    @cached_property
+    @lazy
     def _rows(self) -> tuple[float, Array, Array, Any, Any]:
         """(value, z, curvature rows, gradient rows or None, gradient or None)."""
         term = self.term
@@ -154,7 +157,7 @@ class DataPoint:
             return array_namespace(self._theta).reshape(self._sums[1], (1, 1))
         return self.term.loss.total(self._rows[2], self.term.weights)
 
-    @cached_property
+    @lazy
     def grad(self) -> Array:
         """Its gradient, shape (p,)."""
         if self._sums:
@@ -229,7 +232,7 @@ class DataRay:
         self._start, self._d = start, d
         self._last: tuple[float, DataPoint] | None = None
 
-    @cached_property
+    @lazy
     def _direction(self) -> Array:
         """J d, same shape as z; one pass."""
         return self._start._map.jvp(self._d)

@@ -14,6 +14,7 @@ from typing import ClassVar
 from array_api_compat import array_namespace, device
 
 from ..kernels import kernels_for
+from ..kernels.losses import namespace
 from ..protocols import Array
 
 
@@ -107,7 +108,7 @@ class LogisticLoss(Loss):
 
     def drift(self, change: Array) -> float:
         """Return max |change|: the logarithm of p (1 - p) has a slope of at most 1."""
-        xp = array_namespace(change)
+        xp = namespace(change)
         return float(xp.max(xp.abs(change)))
 
     def conjugate(self, y: Array, r: Array, w: Array) -> float:

@@ -6,6 +6,7 @@ import math
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from array_api_compat import array_namespace, device
 
 from ..kernels import kernels_for
@@ -48,6 +49,8 @@ class L2:
 
     def dense(self, rows: float = 1.0) -> Array:
         """Return the diagonal matrix of the strengths, shape (p, p)."""
+        if type(self.strengths) is np.ndarray:
+            return np.diag(self.strengths)
         xp = array_namespace(self.strengths)
         return xp.eye(self.size, dtype=self.strengths.dtype, device=device(self.strengths)) * self.strengths[:, None]
 

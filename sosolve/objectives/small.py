@@ -127,7 +127,10 @@ class CopiedModel(LinearModel):
         rows = ONE_THREAD // (p * p)
         if n <= rows or n > 4 * rows:
             return A.T @ B
-        return sum(A[k : k + rows].T @ B[k : k + rows] for k in range(0, n, rows))
+        G = A[:rows].T @ B[:rows]
+        for k in range(rows, n, rows):
+            G += A[k : k + rows].T @ B[k : k + rows]
+        return G
 
     def diagonal(self, h: Any) -> Any:
         """Return the diagonal of J' H J, shape (p,), from the diagonal h of H by rows, same shape as z; one pass."""

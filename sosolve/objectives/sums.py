@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cached_property, reduce
+from functools import reduce
 from operator import add
 from typing import Any
 
 from ..protocols import Array, Counts, Curvature, Objective, Point, Ray
+from .lazy import lazy
 
 
 class Sum:
@@ -42,7 +43,7 @@ class Sum:
     @property
     def counts(self) -> Counts:
         """The work of all terms."""
-        return reduce(add, (term.counts for term in self.terms))
+        return reduce(add, [term.counts for term in self.terms])
 
     def at(self, theta: Array) -> SumPoint:
         """Return the point at theta."""
@@ -63,17 +64,17 @@ class SumPoint:
     def __init__(self, theta: Array, parts: list[Point]):
         self.theta, self.parts = theta, parts
 
-    @cached_property
+    @lazy
     def value(self) -> float:
         """Sum of the values."""
-        return sum(part.value for part in self.parts)
+        return sum([part.value for part in self.parts])
 
-    @cached_property
+    @lazy
     def grad(self) -> Array:
         """Sum of the gradients, shape (p,)."""
-        return reduce(add, (part.grad for part in self.parts))
+        return reduce(add, [part.grad for part in self.parts])
 
-    @cached_property
+    @lazy
     def curvature(self) -> SumCurvature:
         """Sum of the curvatures."""
         return SumCurvature([part.curvature for part in self.parts])
@@ -81,7 +82,7 @@ class SumPoint:
     def drift(self, origin: SumPoint) -> float:
         """Return c >= 0 such that the curvature here is at least exp(-c) times that at `origin`; inf if unknown."""
         pairs = zip(self.parts, origin.parts, strict=True)
-        return max(part.drift(old) if hasattr(part, "drift") else math.inf for part, old in pairs)
+        return max([part.drift(old) if hasattr(part, "drift") else math.inf for part, old in pairs])
 
     def along(self, d: Array) -> SumRay:
         """Return the ray theta + t d."""
@@ -93,15 +94,19 @@ class SumCurvature:
 
     def __init__(self, parts: list[Curvature]):
         self._parts = parts
-        self.exact = all(part.exact for part in parts)
+
+    @property
+    def exact(self) -> bool:
+        """Whether all of them are the Hessian itself."""
+        return all(part.exact for part in self._parts)
 
     def mv(self, v: Array) -> Array:
         """Return the sum of the products, shape (p,)."""
-        return reduce(add, (part.mv(v) for part in self._parts))
+        return reduce(add, [part.mv(v) for part in self._parts])
 
     def diag(self) -> Array:
         """Return the sum of the diagonals, shape (p,)."""
-        return reduce(add, (part.diag() for part in self._parts))
+        return reduce(add, [part.diag() for part in self._parts])
 
     def rough_inverse(self, rows: float = 0.0, ridge: Array | None = None) -> Callable[[Array], Array] | None:
         """Return v -> M^-1 v of the one part that has a rough inverse, the diagonals of the others added as a ridge.
@@ -117,7 +122,7 @@ class SumCurvature:
 
     def dense(self, rows: float = 1.0) -> Array:
         """Return the sum of the matrices, shape (p, p)."""
-        return reduce(add, (part.dense(rows) for part in self._parts))
+        return reduce(add, [part.dense(rows) for part in self._parts])
 
     def lifted(self) -> Array:
         """Return the sum of the matrices, those that may be singular by construction lifted, see `DataCurvature`."""

@@ -11,7 +11,7 @@ import numpy as np
 from array_api_compat import device
 
 from ..history import InnerStop
-from ..linalg import cholesky, cholesky_solve, dot, floats, max_abs, namespace
+from ..linalg import cholesky, cholesky_solve, diagonal_of, dot, floats, max_abs, namespace
 from ..protocols import Array
 
 #: Relative curvature d'Hd / d'Md below which a direction counts as flat: rounding of a product of length p.
@@ -253,7 +253,7 @@ def shifted_inverse(H: Array, max_shifts: int = 60) -> tuple[Callable[[Array], A
     Nocedal and Wright (2006), algorithm 3.3 (Cholesky with added multiple of the identity).
     """
     xp = namespace(H)
-    diagonal = xp.linalg.diagonal(H)
+    diagonal = diagonal_of(H)
     if not math.isfinite(max_abs(diagonal)):
         return None, math.nan
     ones = xp.ones_like(diagonal)

@@ -5,9 +5,11 @@ from itertools import product
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris
 
 from sosolve import LogisticRegression, SoftmaxRegression
+from sosolve.estimators.inputs import checked_data
 
 X, Y = load_iris(return_X_y=True)
 COLUMNS = ["a", "b", "c", "d"]
@@ -358,3 +360,28 @@ def test_useless_warm_starts(factor, options):
     np.testing.assert_array_equal(clf.fit(X, Y).coef_, expected)
     assert clf.history_.notes["start"] == "the logarithms of the class frequencies"
     assert clf.fit(X, Y).history_.notes["start"] == "the previous coefficients"
+
+
+def test_plain_arrays_are_checked_as_scikit_learn_checks_them():
+    """No names are left from before, sums that overflow are no infinity, and what is not plain goes to scikit-learn."""
+    clf = LogisticRegression()
+    clf.feature_names_in_ = np.array(COLUMNS)
+    huge = np.full((2, 4), 1e308)
+    for data, labels in ((X, Y), (X.astype(np.float32), Y > 0), (huge, np.array([0, 1]))):
+        checked = checked_data(clf, data, labels, np, True)
+        assert checked[0] is data
+        assert checked[1].tolist() == labels.tolist()
+        assert clf.n_features_in_ == 4
+        assert not hasattr(clf, "feature_names_in_")
+    for data, labels in ((X[:0], Y[:0]), (X[:, :0], Y), (X[1:], Y), (np.where(X > 5.0, np.nan, X), Y), (X[0], Y[:4])):
+        with pytest.raises(ValueError):
+            checked_data(clf, data, labels, np, True)
+
+
+def test_parameters_that_were_valid_are_not_taken_for_others():
+    """1, 1.0 and True are not the same, and a dict is looked at each time."""
+    clf = LogisticRegression(max_iter=1000, class_weight={0: 1.0}).fit(X, Y)
+    for name, value in (("max_iter", 1000.0), ("fit_intercept", "yes"), ("class_weight", "even"), ("C", -1.0)):
+        with pytest.raises(ValueError, match=name):
+            clone(clf).set_params(**{"class_weight": None, name: value}).fit(X, Y)
+        clone(clf).set_params(class_weight=None).fit(X, Y)
