@@ -72,6 +72,8 @@ SURE_PAIRS, SURE_PAIRS_FACTOR = 2, 4.0
 SECANT_GAIN, SECANT_CURVATURE = 0.1, 0.1
 #: Products in the previous step up to which one more is cheaper than a step to confirm convergence.
 CHEAP = 5
+#: Move relative to the parameters up to which a rough preconditioner is as good as a new one.
+STILL = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +173,16 @@ class InexactNewton(Solver):
     def refreshed(self, point: Point, state: CGState) -> CGState:
         """Return the state with a preconditioner that fits this point.
 
-        The rough one follows every move, for it costs nothing, until a step was expensive. The others are rebuilt
-        where the last step was expensive and the iterate has moved by more than a third of its length since.
+        The rough one follows every move but the last small ones, for it costs no pass, until a step was expensive.
+        The others are rebuilt where the last step was expensive and the iterate has moved by more than a third of its
+        length since.
         """
         expensive = state.cg > self.switch_after
         if state.kind == "rough":
             if expensive:
                 state = replace(state, kind="strong")
+            elif norm(point.theta - state.home) <= STILL * norm(point.theta):
+                return state
             return self._built(point, state)
         if state.kind != "none" and expensive and norm(point.theta - state.home) > 0.3 * norm(point.theta):
             return self._built(point, state)
