@@ -8,7 +8,9 @@ import scipy.sparse
 from scipy.optimize import BFGS, Bounds, OptimizeWarning
 
 from sosolve import curve_fit, fit_curves, least_squares, minimize
-from sosolve.scipy_api import FitError
+from sosolve.curves import parse
+from sosolve.scipy_api import FitError, compiled
+from sosolve.scipy_api.curve_data import curve_data
 from sosolve.scipy_api.jacobian_check import accusation
 from sosolve.scipy_api.residual_noise import last_bit
 
@@ -92,6 +94,10 @@ def test_constant_data_leave_a_rate_open(value):
         popt, pcov = curve_fit(decay, X, y, [1.0, 0.5, 2.0])
     assert popt[2] == pytest.approx(value)
     assert np.isinf(pcov).all()
+    data = curve_data(X, y, None, None, None, False)
+    formula = parse("a*exp(-b*x) + c", 1)
+    found = compiled.compiled_fit(compiled._model(formula), data, np.array([1.0, 0.5, 2.0]), False)
+    assert found is None
 
 
 def test_parameters_that_are_not_identified_are_named():

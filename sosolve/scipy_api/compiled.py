@@ -18,8 +18,10 @@ import numpy as np
 
 from ..kernels.cache_root import was_kept
 from .curve_data import CurveData
-from .lean import FormulaRows, lean_fit
+from .lean import FormulaRows, lean_fit, level_of
 
+#: Length of residuals that are rounding, relative to y.
+EXACT = 16.0 * 2.220446049250313e-16
 #: The tests of the compiled solver, ftol, xtol and gtol, and its limit of steps; a fit that does not meet them is
 #: done again by `sosolve.LevenbergMarquardt`.
 STEPS, FTOL, XTOL, GTOL = 100, 1e-14, 1e-10, 1e-11
@@ -128,11 +130,13 @@ def compiled_fit(
     except IndexError:
         out, room = _memory(model, points)
     fit_chunk(model, settings, points, _frozen(theta[None]), no_cost, low, high, not absolute_sigma, out, room)
-    popt, pcov, status = out.params[0].copy(), out.covariance[0].copy(), out.status[0]
+    popt, pcov, status, rss = out.params[0].copy(), out.covariance[0].copy(), out.status[0], out.rss[0]
     if n <= MOST_KEPT:
         shelf.append((out, room))
     if status <= 0 or not math.isfinite(pcov.sum() + popt.sum()):
         return None
+    if rss <= EXACT * EXACT * level_of(data) and (np.diagonal(pcov) > 0.01 * popt * popt).any():
+        return None  # the full solver tells a parameter that is 0 from one that nothing depends on
     return popt, pcov
 
 
