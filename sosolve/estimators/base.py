@@ -22,12 +22,10 @@ from .._compat import (
     SparseCoefMixin,
     StrOptions,
     check_same_namespace,
-    effective_threads,
     to_host,
 )
 from .._version import __version__
 from ..history import Result, Status
-from ..kernels.pool import thread_limit
 from ..protocols import Array, Point
 from ..solvers import SOLVERS, Solver
 from .arguments import unfinished
@@ -43,6 +41,7 @@ from .placement import DEVICES, guarded
 from .problem import Problem
 from .scores import linear_scores, log_softmax
 from .second import checked, doubted, gone_on, may_go_on, settled
+from .threads import fit_threads
 
 #: Names of scikit-learn's solvers that have no second-order counterpart: the automatic choice stands in for them.
 STAND_INS = ("liblinear", "sag", "saga")
@@ -83,7 +82,7 @@ class LinearClassifier(CallbackSupportMixin, ScoredWithOffset, LinearClassifierM
     def _fit(self, X, y, sample_weight, C: float, l1_ratio: float = 0.0, offset=None):
         """Fit with inverse penalty C (inf for none) and a share of L1; attributes change only when all went well."""
         guard = guarded(X, self.device, type(self).__name__)
-        with restored_on_error(self), thread_limit(effective_threads()), np.errstate(all="ignore"), guard:
+        with restored_on_error(self), fit_threads(X, l1_ratio), np.errstate(all="ignore"), guard:
             # in a frame of its own: once that is left, nothing holds memory of a device
             result = self._minimised(X, y, sample_weight, C, l1_ratio, offset)
         warn_unless_converged(self, result)

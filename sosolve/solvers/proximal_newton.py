@@ -25,7 +25,7 @@ EXACT = 100.0
 #: Fraction of the largest subgradient to which it is minimised otherwise.
 ROUGH = 0.1
 #: How far half the squared decrement must fall on one working set before the next one is formed.
-REDUCTION = 1e-2
+REDUCTION = 1e-3
 #: Parameters from which the matrix of a model is kept for the next one, and the decrease of the model, as a fraction of
 #: the value, below which it still fits there. A p x p matrix costs about p / 8 passes.
 KEPT_SIZE, KEPT_BELOW = 40, 1e-2
@@ -45,11 +45,20 @@ class ModelState:
         The matrix of the last model, where it is to be used once more.
     predicted : float
         Decrease of the last model.
+    index : Array of int or None
+        The last working set.
+    part : Composite or None
+        The objective of that working set.
+    end : Result or None
+        How the fit on it ended.
     """
 
     first: float = math.nan
     H: Any = None
     predicted: float = math.inf
+    index: Any = None
+    part: Any = None
+    end: Any = None
 
 
 @dataclass(kw_only=True)
@@ -137,10 +146,13 @@ class ProximalNewton(Solver):
         keep = H is not None and len(H) >= KEPT_SIZE and found.predicted <= KEPT_BELOW * abs(point.value)
         first = found.predicted if math.isnan(state.first) else state.first
         state = ModelState(first, H if keep else None, found.predicted)
-        if self._done(point, found, state):
+        if self.converged(point, found.predicted):
             return Step(point, state, False, Status.CONVERGED, **record)
         searched = backtrack_composite(point, found.u, found.linear) if found.linear < 0.0 else None
-        return searched_step(point, state, found.u - point.theta, found.linear, searched, **record)
+        step = searched_step(point, state, found.u - point.theta, found.linear, searched, **record)
+        if found.predicted <= self.reduction * state.first:
+            step.status = step.status or Status.CONVERGED  # with the step, which is made by now
+        return step
 
     def _model(self, point: Any, state: ModelState) -> tuple[ModelMinimiser | None, Any]:
         """Return the minimiser of the model, None where its matrix is not finite, and the matrix where there is one."""
@@ -189,9 +201,15 @@ class ProximalNewton(Solver):
 
     def _working_set_step(self, point: Any, state: ModelState, wanted: Array) -> Step:
         """Return the step to the minimum over the parameters in the working set."""
-        objective, index = point.restricted(wanted)
+        kept = state.end is not None and bool(np.all(np.isin(np.flatnonzero(np.asarray(wanted)), state.index)))
+        objective, index = (state.part, state.index) if kept else point.restricted(wanted)
         inner = replace(self, working_set=len(index) + 1, reduction=REDUCTION, max_iter=50)
-        found = inner.minimize(objective, point.theta[index])
+        if kept:  # nothing has come to what is there already, the matrix of its last model included
+            again = replace(state.end.state, first=math.nan)
+            found = inner.go_on(objective, state.end.point, again)
+        else:
+            found = inner.minimize(objective, point.theta[index])
+        state = replace(state, index=index, part=objective, end=found)
         history = found.history
         decrement = history[1].decrement if len(history) > 1 else math.nan
         half = 0.5 * decrement**2

@@ -1,0 +1,70 @@
+"""The threads of one fit: those of the kernels, and one for BLAS where its matrices are small."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from functools import cache
+
+from threadpoolctl import ThreadpoolController
+
+from .._compat import effective_threads
+from ..kernels.pool import thread_limit
+
+#: Products and sums of the largest matrix product of a fit up to which BLAS has one thread. A second one gains a few
+#: milliseconds on a machine that is free, and waits for its turn, a hundred times as long, on one that is not.
+SMALL_WORK = 1e9
+#: The same below which BLAS takes one thread by itself.
+TINY_WORK = 1e6
+
+_limited = threading.Lock()
+
+
+@contextlib.contextmanager
+def fit_threads(X, l1_ratio: float = 0.0) -> Iterator[None]:
+    """Limit the threads of kernels to those of scikit-learn, and BLAS to one where X is sparse or small.
+
+    The limit of BLAS is that of the whole process. The first of several fits at once sets it, and takes it back when
+    it ends; the others leave it alone, so that no order of theirs leaves the process with one thread.
+
+    Parameters
+    ----------
+    X : array-like or sparse matrix
+        As given to `fit`, not validated yet; without a shape of two numbers BLAS is left alone.
+    l1_ratio : float, default=0
+        With some L1 the matrices are those of a working set.
+    """
+    blas = _one_blas_thread() if is_small(X, l1_ratio) else contextlib.nullcontext()
+    with thread_limit(effective_threads()), blas:
+        yield
+
+
+def is_small(X, l1_ratio: float = 0.0) -> bool:
+    """Return whether a second thread of BLAS is not worth its price in a fit to X."""
+    shape = getattr(X, "shape", ())
+    if len(shape) != 2:
+        return False
+    n, d = shape
+    widest = min(d, 2 * n) if l1_ratio else d
+    work = n * widest * min(widest, 2 * n if l1_ratio else n)
+    return work >= TINY_WORK and (hasattr(X, "indptr") or work <= SMALL_WORK)
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    """Return what sets the threads of BLAS; to find the libraries takes a millisecond."""
+    return ThreadpoolController().select(user_api="blas")
+
+
+@contextlib.contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """Keep BLAS to one thread, unless a fit does so already: who has set a limit takes it back, nobody else."""
+    if not _limited.acquire(blocking=False):
+        yield
+        return
+    try:
+        with _controller().limit(limits=1):
+            yield
+    finally:
+        _limited.release()
