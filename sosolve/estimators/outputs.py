@@ -45,8 +45,10 @@ class OneRowEach:
     def to_attributes(self, coef: Array, intercept: Array, centred: Array | bool) -> tuple[Array, Array]:
         """Return (coef_, intercept_) from the model's; the columns of `centred` centred over the classes."""
         xp = array_namespace(coef)
-        means = xp.mean(coef, axis=0)
-        return coef - (means if centred is True else centred * means), intercept - xp.mean(intercept)
+        if centred is not False:
+            means = xp.mean(coef, axis=0)
+            coef = coef - (means if centred is True else centred * means)
+        return coef, intercept - xp.mean(intercept)
 
     def from_attributes(self, coef: Array, intercept: Array) -> tuple[Array, Array]:
         """Return the model's coefficients and intercepts from the attributes."""
