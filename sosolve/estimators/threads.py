@@ -16,7 +16,7 @@ from ..kernels.pool import thread_limit
 #: milliseconds on a machine that is free, and waits for its turn, a hundred times as long, on one that is not.
 SMALL_WORK = 1e9
 #: The same below which BLAS takes one thread by itself.
-TINY_WORK = 1e6
+TINY_WORK = 2e5
 
 _limited = threading.Lock()
 
@@ -48,7 +48,7 @@ def is_small(X, l1_ratio: float = 0.0) -> bool:
     n, d = shape
     widest = min(d, 2 * n) if l1_ratio else d
     work = n * widest * min(widest, 2 * n if l1_ratio else n)
-    return work >= TINY_WORK and (hasattr(X, "indptr") or work <= SMALL_WORK)
+    return n * d * d >= TINY_WORK and (hasattr(X, "indptr") or work <= SMALL_WORK)
 
 
 @cache

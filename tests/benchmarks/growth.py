@@ -24,9 +24,9 @@ from sosolve.kernels.pool import n_threads, thread_limit
 ROOT = Path(__file__).resolve().parents[2]
 #: What varies -> the values, and the shape (n, d, K) for each.
 AXES = {
-    "rows": ([25_000, 50_000, 100_000, 200_000, 400_000], lambda v: (v, 40, 2)),
-    "columns": ([10, 20, 40, 80, 160, 320], lambda v: (50_000, v, 2)),
-    "classes": ([2, 4, 8, 16, 32], lambda v: (20_000, 40, v)),
+    "rows": ([10_000, 40_000, 160_000, 640_000, 4_000_000], lambda v: (v, 20, 2)),
+    "columns": ([10, 50, 200, 800, 2_000], lambda v: (20_000, v, 2)),
+    "classes": ([2, 8, 32, 100, 200], lambda v: (20_000, 40, v)),
     "threads": (list(range(1, n_threads() + 1)), lambda v: (300_000, 40, 2)),
 }
 
@@ -112,6 +112,15 @@ def main() -> None:
         folder = ROOT / "doc" / "benchmarks"
         if draw(found, folder / "growth.png"):
             text += ["", "![Seconds of a fit on logarithmic axes](growth.png)"]
+        text += [
+            "",
+            "- Rows: 20 columns. Less than in proportion: large data begin on a sample of the rows, whose factor then",
+            "  serves all of them, so that passes fall. Below some 100 000 entries the time hardly depends on them.",
+            "- Columns: 20 000 rows. A pass grows in proportion; their number too, with more parameters to a row.",
+            "- Classes: 20 000 rows of 40 columns, seconds in proportion to the classes from eight on; the Hessian, of",
+            "  (classes x columns) squared numbers, is formed for few classes only.",
+            "- Threads: 300 000 rows of 40 columns; labels, checks and the fit of the sample have one thread.",
+        ]
         (folder / "growth.md").write_text("\n".join(text) + "\n")
 
 

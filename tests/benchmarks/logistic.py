@@ -174,7 +174,7 @@ def write(kept: dict) -> str:
         f"{kept['machine']}; reads {kept['bandwidth'] / 1e9:.0f} GB/s. Rows times "
         f"{', '.join(f'{size:g}' for size in sizes)}; medians of interleaved runs.{missing}",
         "Ratio: best peer / sosolve. Effective passes: seconds times bandwidth over bytes of X. Empty cells of the "
-        "last tables: the solver did not get there within 20 s of tries.",
+        "last tables: the solver did not get there within the seconds of tries that --patience gives it.",
     ]
     for gap in GAPS:
         text += ["", f"## Time to a relative gap of {gap:g}", "", *report(kept, gap, SHAPES)]

@@ -61,5 +61,6 @@ def test_small_is_what_takes_milliseconds():
     assert is_small(wide, l1_ratio=1.0)
     assert not is_small(wide)
     assert is_small(np.empty((100_000, 50)), l1_ratio=0.5)
+    assert is_small(np.empty((60, 150)))
     assert not is_small(np.empty((10, 3)))
     assert not is_small([[0.0, 1.0]])
