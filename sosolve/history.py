@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 
 import numpy as np
 
@@ -284,3 +284,22 @@ class Result:
 
     def __getstate__(self):
         return {**self.__dict__, "point": None, "state": None}
+
+
+def joined(first: Result, second: Result) -> Result:
+    """Return the second of two runs, begun where the first ended, with the history, the notes and the work of both."""
+    last, before = first.history[-1], first.counts
+    later = (
+        replace(
+            record,
+            iteration=record.iteration + last.iteration,
+            n_value=record.n_value + before.n_value,
+            n_grad=record.n_grad + before.n_grad,
+            n_mv=record.n_mv + before.n_mv,
+            n_passes=record.n_passes + before.n_passes,
+            seconds=record.seconds + last.seconds,
+        )
+        for record in second.history[1:]
+    )
+    history = History([*first.history, *later], {**first.history.notes, **second.history.notes})
+    return replace(second, history=history, counts=before + second.counts)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..curve_problems.model import CallableModel, check_output, point_in_words
 from ..curve_problems.problem import CurveProblem
-from ..history import History, Result, Status
+from ..history import History, Result, Status, joined
 from ..linalg import norm
 from ..solvers import LevenbergMarquardt, Solver
 from ..solvers.residual import ResidualSolver
@@ -98,10 +98,10 @@ def _by_residuals(problem: CurveProblem, theta: np.ndarray, solver: ResidualSolv
         return replace(reduced, theta=end if np.isfinite(end).all() else theta)
     if not np.isfinite(end).all() or reduced.status is Status.NONFINITE:
         return _in_all(problem, theta, solver, watcher)
-    result = _joined(reduced, _in_all(problem, end, solver, watcher))
+    result = joined(reduced, _in_all(problem, end, solver, watcher))
     if "second try" in reduced.history.notes or not (reduced.converged or result.converged):
         other = _in_all(problem, theta, solver, watcher)
-        result = _joined(result, other) if other.value < result.value else result
+        result = joined(result, other) if other.value < result.value else result
     result.history.notes["variable projection"] = (
         f"{', '.join(_names(problem, problem.linear()))} solved for at every step of the first {reduced.n_iter} "
         "iterations; the rest were in all parameters"
@@ -204,24 +204,6 @@ def _tell(watcher, unpack) -> None:
     """Tell a watcher how the parameters of the next run become all parameters."""
     if watcher is not None:
         watcher.unpack = unpack
-
-
-def _joined(first: Result, second: Result) -> Result:
-    """Return the second result with the history and the work of both."""
-    history = History(first.history, {**first.history.notes, **second.history.notes})
-    last = first.history[-1]
-    for record in second.history[1:]:
-        history.append(
-            replace(
-                record,
-                iteration=record.iteration + last.iteration,
-                n_value=record.n_value + last.n_value,
-                n_grad=record.n_grad + last.n_grad,
-                n_mv=record.n_mv + last.n_mv,
-                seconds=record.seconds + last.seconds,
-            )
-        )
-    return replace(second, history=history, counts=first.counts + second.counts)
 
 
 def _names(problem: CurveProblem, chosen: np.ndarray) -> list[str]:

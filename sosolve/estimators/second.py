@@ -11,9 +11,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..history import History, Result, Status
+from ..history import Result, Status, joined
 from ..kernels.streamed import StreamedRows
-from ..protocols import Counts
 from ..solvers import NewtonCholesky, Solver
 from .auto import SAMPLED_SIZE
 from .optimality import Optimality
@@ -75,23 +74,8 @@ def gone_on(
     """
     exact = NewtonCholesky(tol=solver.tol, gtol=solver.gtol, max_iter=solver.max_iter)
     rest = replace(exact, max_iter=(solver.max_iter or 0) - result.n_iter)
-    found = rest.minimize(problem.objective, result.theta, callback)
-    last, before = result.history[-1], result.counts
-    later = (
-        replace(
-            record,
-            iteration=record.iteration + last.iteration,
-            n_value=record.n_value + before.n_value,
-            n_grad=record.n_grad + before.n_grad,
-            n_mv=record.n_mv + before.n_mv,
-            n_passes=record.n_passes + before.n_passes,
-            seconds=record.seconds + last.seconds,
-        )
-        for record in found.history[1:]
-    )
-    notes = {**result.history.notes, "second": f"{why}: newton-cholesky went on from iteration {last.iteration}"}
-    found.history = History([*result.history, *later], notes)
-    found.counts = Counts() + before + found.counts
+    found = joined(result, rest.minimize(problem.objective, result.theta, callback))
+    found.history.notes["second"] = f"{why}: newton-cholesky went on from iteration {result.history[-1].iteration}"
     return exact, found
 
 

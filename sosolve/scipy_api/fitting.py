@@ -169,14 +169,8 @@ def curve_fit(
         if method == "lm":
             check_lm(box, theta.shape[0], data.y.size)
         if not (kwargs or box or full_output) and method != "dogbox" and is_lean(data, theta.shape[0]):
-            found = None
-            if formula is not None:
-                found = formula_fit(formula, data, theta, absolute_sigma)
-            elif jac is None or callable(jac) or (isinstance(jac, str) and jac == "auto"):
-                found = lean_fit(CallableRows(f, data, theta, jac if callable(jac) else None), theta, absolute_sigma)
+            found = _short_way(f, formula, jac, data, theta, absolute_sigma, box)
             if found is not None:
-                if callable(jac):
-                    _check_jac(f, jac, data, found[0], box)
                 return found
     if formula is not None:
         f, jac = formula_model(formula)
@@ -192,8 +186,7 @@ def curve_fit(
     if uncertain.null_vectors.shape[1]:
         kicked = _kicked(outcome.x, uncertain.null_vectors, box)
         other = fit(f, jac, data, kicked, box, method, kwargs)
-        least = (EXACT * norm(data.whitened(np.broadcast_to(data.y, outcome.fun.shape)))) ** 2
-        if other.success and max(other.cost, least) < (1.0 - 1e-8) * outcome.cost:
+        if _is_lower(other, outcome, data):
             outcome, uncertain = other, _uncertainty(other, absolute_sigma, kwargs)
     is_own = callable(jac) and formula is None
     if not outcome.success:
@@ -208,6 +201,27 @@ def curve_fit(
     if full_output:
         return outcome.x, pcov, _info(outcome), outcome.message, outcome.status
     return outcome.x, pcov
+
+
+def _short_way(
+    f: Any, formula: Any, jac: Any, data: CurveData, theta: np.ndarray, absolute_sigma: bool, box: dict
+) -> tuple | None:
+    """Return parameters and covariance by the short way, None where the full solver must find them."""
+    if formula is not None:
+        return formula_fit(formula, data, theta, absolute_sigma)
+    own = jac if callable(jac) else None
+    if own is None and not (jac is None or (isinstance(jac, str) and jac == "auto")):
+        return None
+    found = lean_fit(CallableRows(f, data, theta, own), theta, absolute_sigma)
+    if found is not None and own is not None:
+        _check_jac(f, own, data, found[0], box)
+    return found
+
+
+def _is_lower(other: OptimizeResult, outcome: OptimizeResult, data: CurveData) -> bool:
+    """Return whether another outcome is better by more than rounding."""
+    least = (EXACT * norm(data.whitened(np.broadcast_to(data.y, outcome.fun.shape)))) ** 2
+    return bool(other.success and max(other.cost, least) < (1.0 - 1e-8) * outcome.cost)
 
 
 def _fitted(f, jac, data: CurveData, theta: np.ndarray, box: dict, method: str, kwargs: dict) -> OptimizeResult:

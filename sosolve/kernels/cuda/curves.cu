@@ -201,20 +201,24 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
 }
 
+// Whether a fit has no usable data or no finite cost (where costs are given); it is marked then.
+__device__ inline bool cannot_begin(int* marks, const double* costs, i64 fits, i64 at) {
+    const int before = marks[BEST_STATUS * fits + at];
+    if (!(before == BAD_DATA || before == TOO_FEW_POINTS || (costs && !(costs[at] < infinite())))) return false;
+    if (leads()) {
+        marks[STATUS * fits + at] = BAD_START;
+        marks[LEFT * fits + at] = marks[N_ITER * fits + at] = marks[N_PASSES * fits + at] = 0;
+    }
+    return true;
+}
+
 // Begins a run of each fit that has usable data and a finite cost (where costs are given): F, J'J, D at its start.
 extern "C" __global__ void __launch_bounds__(THREADS)
     begin(POINTS, i64 fits, double* state, int* marks, const double* lower, const double* upper, i64 stride,
           const double* starts, const double* costs, double gtol, int plain) {
     const i64 at = number_of(fits);
     if (at < 0) return;
-    const int before = marks[BEST_STATUS * fits + at];
-    if (before == BAD_DATA || before == TOO_FEW_POINTS || (costs && !(costs[at] < infinite()))) {
-        if (leads()) {
-            marks[STATUS * fits + at] = BAD_START;
-            marks[LEFT * fits + at] = marks[N_ITER * fits + at] = marks[N_PASSES * fits + at] = 0;
-        }
-        return;
-    }
+    if (cannot_begin(marks, costs, fits, at)) return;
     Points p = POINTS_OF(at);
     p.c = state[UNIT * fits + at];
     Fit fit;
@@ -233,14 +237,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(32)
     begin_one(i64 fits, double* state, int* marks, const double* lower, const double* upper, i64 stride, i64 at,
               const double* work, const double* costs, const double* total, double gtol, int plain) {
-    const int before = marks[BEST_STATUS * fits + at];
-    if (before == BAD_DATA || before == TOO_FEW_POINTS || (costs && !(costs[at] < infinite()))) {
-        if (leads()) {
-            marks[STATUS * fits + at] = BAD_START;
-            marks[LEFT * fits + at] = marks[N_ITER * fits + at] = marks[N_PASSES * fits + at] = 0;
-        }
-        return;
-    }
+    if (cannot_begin(marks, costs, fits, at)) return;
     Fit fit;
     take_bounds(fit, lower, upper, stride, stride > 1 ? at : 0);
     for (int k = 0; k < NP; ++k) {
