@@ -78,16 +78,20 @@ def draw(found: dict, path: Path) -> bool:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, len(found), figsize=(3.4 * len(found), 3.2))
+    size = (3.0 * len(found), 3.4)
+    figure, axes = plt.subplots(1, len(found), figsize=size, sharey=True, layout="constrained")
     for axis, (name, (values, seconds, _)) in zip(axes, found.items(), strict=True):
-        axis.loglog(values, seconds, "o-", label=f"slope {slope(values, seconds):.2f}")
-        axis.set(xlabel=name, xticks=values, xticklabels=[f"{v:g}" for v in values])
+        axis.loglog(values, seconds, "o-", label="measured")
+        centred = np.log(values) - np.mean(np.log(values))
+        ideal = np.exp(np.mean(np.log(seconds)) + (-centred if name == "threads" else centred))
+        axis.loglog(values, ideal, ":", color="0.5", label="in proportion")
+        axis.set(xlabel=name, title=f"slope {slope(values, seconds):.2f}", xticks=values)
+        axis.set_xticklabels([f"{v:,}".replace(",", " ") for v in values], rotation=45, ha="right")
         axis.minorticks_off()
-        axis.tick_params(axis="x", rotation=45)
-        axis.legend()
+        axis.grid(True, linewidth=0.5, alpha=0.4)
     axes[0].set_ylabel("seconds of a fit")
-    figure.tight_layout()
-    figure.savefig(path, dpi=90)
+    axes[0].legend(frameon=False, loc="upper left")
+    figure.savefig(path, dpi=110)
     plt.close(figure)
     return True
 

@@ -31,7 +31,7 @@ def draw_profile(kept: dict, gaps: tuple[float, ...], path: Path) -> bool:
 
     cases = [case["results"] for case in kept["cases"].values()]
     solvers = [s for s in dict.fromkeys(name for case in cases for name in case) if s != "null model"]
-    figure, axes = plt.subplots(1, len(gaps), figsize=(4 * len(gaps), 3.4), sharey=True)
+    figure, axes = plt.subplots(1, len(gaps), figsize=(4.5 * len(gaps), 4.2), sharey=True, layout="constrained")
     for axis, gap in zip(axes, gaps, strict=True):
         key = f"{gap:g}"
         times = np.array([[case.get(s, {}).get(key, [np.inf])[0] for s in solvers] for case in cases])
@@ -40,11 +40,15 @@ def draw_profile(kept: dict, gaps: tuple[float, ...], path: Path) -> bool:
         factors = np.geomspace(1.0, 50.0, 200)
         for column, solver in zip(ratios.T, solvers, strict=True):
             share = (column[None, :] <= factors[:, None]).mean(axis=1)
-            axis.plot(factors, share, label=solver, linewidth=2.5 if solver == "sosolve" else 1.2)
-        axis.set(xscale="log", xlabel="factor of the best time", title=f"gap {key}", ylim=(-0.02, 1.02))
-    axes[0].set_ylabel("share of the cases")
-    axes[-1].legend(fontsize=7, loc="lower right")
-    figure.tight_layout()
-    figure.savefig(path, dpi=90)
+            axis.plot(factors, share, label=solver, linewidth=3.0 if solver == "sosolve" else 1.5)
+        axis.set(xscale="log", xlabel="at most so many times the best time", ylim=(-0.02, 1.03), xlim=(1.0, 50.0))
+        axis.set(
+            title=f"relative gap {key}", xticks=[1, 2, 5, 10, 20, 50], xticklabels=["1", "2", "5", "10", "20", "50"]
+        )
+        axis.minorticks_off()
+        axis.grid(True, linewidth=0.5, alpha=0.4)
+    axes[0].set_ylabel("share of the cases solved")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    figure.savefig(path, dpi=110)
     plt.close(figure)
     return True

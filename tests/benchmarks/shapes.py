@@ -11,10 +11,11 @@ import scipy.sparse as sp
 
 @dataclass(frozen=True)
 class Shape:
-    """One case: how to make (X, y), C, and the target best peer / sosolve at a relative gap of 1e-7."""
+    """One case: how to make (X, y), the target best peer / sosolve at a relative gap of 1e-7, what it is, and C."""
 
     make: Callable[[float], tuple[object, np.ndarray]]
     target: float
+    what: str
     C: float = 1.0
 
 
@@ -85,26 +86,32 @@ def _one_hot(n: int, d: int, per_row: int, decay: float = 1.0):
 
 
 SHAPES = {
-    "tall": Shape(_dense(500_000, 50), 8.0),
-    "tall, float32": Shape(_dense(500_000, 50, dtype=np.float32), 8.0),
-    "thin": Shape(_dense(2_000_000, 15), 12.0),
-    "mid": Shape(_dense(50_000, 500), 2.0),
-    "square, correlated": Shape(_dense(5_000, 2_000, correlation=1.0), 2.0),
-    "wide": Shape(_dense(400, 20_000), 2.0),
-    "sparse text": Shape(_text(20_000, 100_000, 80), 1.5),
-    "one-hot": Shape(_one_hot(300_000, 3_000, 10), 3.0),
-    "unscaled": Shape(_dense(100_000, 30, scales=10.0 ** np.linspace(-3, 3, 30)), 4.0),
-    "softmax dense": Shape(_dense(60_000, 100, K=10), 3.0),
-    "softmax sparse": Shape(_text(10_000, 30_000, 80, K=20), 2.5),
-    "small": Shape(_dense(569, 30), 1.0),
+    "tall": Shape(_dense(500_000, 50), 8.0, "500 000 x 50, correlated columns"),
+    "tall, float32": Shape(_dense(500_000, 50, dtype=np.float32), 8.0, "the same in single precision"),
+    "thin": Shape(_dense(2_000_000, 15), 12.0, "2 000 000 x 15"),
+    "mid": Shape(_dense(50_000, 500), 2.0, "50 000 x 500"),
+    "square, correlated": Shape(_dense(5_000, 2_000, correlation=1.0), 2.0, "5000 x 2000, strongly correlated columns"),
+    "wide": Shape(_dense(400, 20_000), 2.0, "400 x 20 000"),
+    "sparse text": Shape(
+        _text(20_000, 100_000, 80), 1.5, "20 000 x 100 000 CSR, 80 words a row with frequencies like 1 / rank"
+    ),
+    "one-hot": Shape(_one_hot(300_000, 3_000, 10), 3.0, "300 000 x 3000 CSR, ten groups of levels"),
+    "unscaled": Shape(
+        _dense(100_000, 30, scales=10.0 ** np.linspace(-3, 3, 30)), 4.0, "100 000 x 30, units from 1e-3 to 1e3"
+    ),
+    "softmax dense": Shape(_dense(60_000, 100, K=10), 3.0, "60 000 x 100, 10 classes"),
+    "softmax sparse": Shape(_text(10_000, 30_000, 80, K=20), 2.5, "10 000 x 30 000 CSR, 20 classes"),
+    "small": Shape(_dense(569, 30), 1.0, "569 x 30"),
 }
 
 #: Cases beside the twelve: hard on somebody, and no target but to be first.
 EXTRA = {
-    "correlated": Shape(_dense(100_000, 100, correlation=3.0), 1.0),
-    "rare levels": Shape(_one_hot(100_000, 10_000, 10, decay=2.0), 1.0),
-    "imbalance": Shape(_dense(200_000, 30, shift=-8.0), 1.0),
-    "tiny C": Shape(_dense(100_000, 50), 1.0, C=1e-5),
-    "huge C": Shape(_dense(100_000, 50), 1.0, C=1e6),
-    "100 classes": Shape(_dense(10_000, 200, K=100), 1.0),
+    "correlated": Shape(_dense(100_000, 100, correlation=3.0), 1.0, "100 000 x 100, very strongly correlated columns"),
+    "rare levels": Shape(
+        _one_hot(100_000, 10_000, 10, decay=2.0), 1.0, "100 000 x 10 000 CSR, levels that hardly occur"
+    ),
+    "imbalance": Shape(_dense(200_000, 30, shift=-8.0), 1.0, "200 000 x 30, one label rare"),
+    "tiny C": Shape(_dense(100_000, 50), 1.0, "100 000 x 50, C = 1e-5", C=1e-5),
+    "huge C": Shape(_dense(100_000, 50), 1.0, "100 000 x 50, C = 1e6", C=1e6),
+    "100 classes": Shape(_dense(10_000, 200, K=100), 1.0, "10 000 x 200, 100 classes"),
 }
