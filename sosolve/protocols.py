@@ -79,6 +79,14 @@ class Counts:
             self.n_passes + other.n_passes,
         )
 
+    def __sub__(self, other: Counts) -> Counts:
+        return Counts(
+            self.n_value - other.n_value,
+            self.n_grad - other.n_grad,
+            self.n_mv - other.n_mv,
+            self.n_passes - other.n_passes,
+        )
+
 
 @runtime_checkable
 class Curvature(Protocol):

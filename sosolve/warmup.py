@@ -27,10 +27,10 @@ def warmup(*, linear: bool = True, curves: bool = True, formulas: Iterable[str |
 
     Parameters
     ----------
-    linear : bool, default True
+    linear : bool, default=True
         Logistic and softmax regression over dense arrays in C order and CSR matrices, float64 and float32, with
         "newton-cg" and "newton-cholesky".
-    curves : bool, default True
+    curves : bool, default=True
         The solver of `fit_curves`. Each new formula adds about half a second at its first fit.
     formulas : iterable of str or Formula, default ()
         Formulas whose fits shall be compiled from the first one on, in `fit_curves` and `curve_fit`; texts are over x.

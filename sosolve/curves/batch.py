@@ -43,8 +43,8 @@ def fit_curves(
 ) -> CurvesResult:
     """Fit m curves of one model, independently of one another: the weighted least squares of each.
 
-    For each k: min over p of sum_i (f(x_ki; p) - y_ki)^2 / sigma_ki^2, by Levenberg-Marquardt (Moré, LNM 630, 1978,
-    with the damping of Nielsen, IMM-REP-1999-05). A fit that fails says so in its status and disturbs no other one.
+    For each k: min over p of sum_i (f(x_ki; p) - y_ki)^2 / sigma_ki^2, by Levenberg-Marquardt (Moré, 1978, with
+    the damping of Nielsen, 1999). A fit that fails says so in its status and disturbs no other one.
     The result does not depend on the number of threads.
 
     Parameters
@@ -63,22 +63,25 @@ def fit_curves(
     bounds : pair of array-likes of shape (), (p,) or (m, p), or mapping of names to pairs
     lengths : array-like of int of shape (m,)
         Only the first so many points of each row of an array y count.
-    absolute_sigma : bool, default False
+    absolute_sigma : bool, default=False
         Whether sigma has the units of y, or is known up to a factor only, as in SciPy.
-    max_iter : int, default 100
+    max_iter : int, default=100
         Steps tried in a run.
-    ftol, xtol, gtol : float, default 1e-14, 1e-10, 1e-11
+    ftol, xtol, gtol : float, default=1e-14, 1e-10, 1e-11
         See `FitStatus`; 0 turns a test off.
-    second_try : bool, default True
+    second_try : bool, default=True
         Let fits that did not converge go on for some runs, then begin once more with another damping; the best end is
         kept, and `n_iter` counts all steps. False leaves them after one run.
-    progress : bool, default False
+    progress : bool, default=False
         Show a bar on the standard error stream.
-    covariance : bool, default True
+    covariance : bool, default=True
         False saves the memory of (m, p, p) numbers; standard errors are there all the same.
     jac : callable, optional
         For a function: jac(x, a, b, ..) returns the tuple of the p derivatives (a number for p = 1). Central
         differences by default.
+    device : {"auto", "cpu", "cuda"}, optional
+        Where to fit; None is where y is, the processor for NumPy. "cuda" raises where there is no device, "auto" uses
+        one where it is likely to pay. For formulas and library models.
 
     Returns
     -------
@@ -91,7 +94,14 @@ def fit_curves(
     ValueError
         When shapes, names, bounds or tolerances are wrong, or no start can be guessed.
     ImportError
-        When `progress` is asked for without rich.
+        When `progress` is asked for without rich, or a device without CuPy.
+    RuntimeError, MemoryError
+        When a device is asked for and cannot be used, or has no room.
+
+    References
+    ----------
+    Moré, J. J. (1978). The Levenberg-Marquardt algorithm: implementation and theory. LNM 630, 105-116. Nielsen, H. B.
+    (1999). Damping parameter in Marquardt's method. Report IMM-REP-1999-05, Technical University of Denmark.
 
     Examples
     --------

@@ -219,7 +219,7 @@ class Formula:
             returns the value; compile it with `numba.njit(error_model="numpy")`. In plain Python it raises where
             `math` raises. "cuda" gives `sosolve_row(const double* x, const double* p, double* J)`, which a C++
             compiler takes too. "numpy" gives the vectorised `run` that evaluates this formula.
-        jacobian : bool, default True
+        jacobian : bool, default=True
             False leaves out the derivatives and the argument J.
 
         Raises

@@ -18,6 +18,8 @@ import numpy as np
 from . import guesses
 from .forms import CurveForm
 
+__all__ = ["model", "names", "polynomial", "rational"]
+
 _BATES = "Bates and Watts, Nonlinear Regression Analysis and Its Applications, 1988"
 _SEBER = "Seber and Wild, Nonlinear Regression, 1989"
 

@@ -143,7 +143,7 @@ def program(trees: tuple[Tree, ...], symbols: dict, wrt: list, values: bool = Tr
         The symbol of every name.
     wrt : list of Symbol
         What to differentiate by; empty for values alone.
-    values : bool, default True
+    values : bool, default=True
         False leaves the values out.
     """
     builder = _Builder(symbols)

@@ -147,7 +147,7 @@ def source(name: str, model: str = "", **constants: str | int) -> str:
     ----------
     name : str
         A file of `cuda/`, without ".cu".
-    model : str, default ""
+    model : str, default=""
         Generated functions that the file calls.
     **constants
         Whole numbers become `constexpr int`, texts the name of a type.

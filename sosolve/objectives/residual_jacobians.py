@@ -28,7 +28,7 @@ class ResidualLeastSquares(LeastSquares):
 
     Parameters
     ----------
-    fun, size, **settings
+    fun, size, jac, **settings
         As `LeastSquares`; `jac` may return an array of shape (m, p), a sparse array or a LinearOperator.
     """
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from ..history import STEP_FIELDS, History, Record, Result, Status
 from ..linalg import max_abs, norm
 from ..protocols import Array, Counts, Objective, Point
+from .docstrings import with_settings_above
 
 #: Iterations without progress in value or gradient after which a fit has stalled.
 PATIENCE = 10
@@ -109,6 +110,11 @@ class Solver:
     xtol: float = 0.0
     max_iter: int | None = None
     max_time: float = math.inf
+
+    def __init_subclass__(cls, **keywords: Any):
+        super().__init_subclass__(**keywords)
+        if cls.__doc__ and cls.__base__ and cls.__base__.__doc__:
+            cls.__doc__ = with_settings_above(cls.__doc__, cls.__base__.__doc__)
 
     def start(self, point: Point) -> object:
         """Return the state before the first iteration."""
@@ -275,7 +281,7 @@ class _Run:
         self.begin = getattr(callback, "begin", None)
         self.history = History()
         self.clock = time.perf_counter()
-        self.before = _copy(objective.counts)
+        self.before = objective.counts + Counts()
         self.best_value = self.best_grad = math.inf
         self.idle = 0
         self.state: object = None
@@ -315,7 +321,7 @@ class _Run:
     def record(self, point: Point, iteration: int, accepted: bool, values: dict[str, Any]) -> Record:
         """Append and return the record of one iteration; the work of value and gradient counts for it."""
         value, grad_norm = point.value, max_abs(point.grad)
-        counts = _since(self.objective.counts, self.before)
+        counts = self.objective.counts - self.before
         record = Record(
             iteration=iteration,
             value=value,
@@ -362,24 +368,11 @@ class _Run:
             grad_norm=max_abs(point.grad),
             status=status or Status.INTERRUPTED,
             history=self.history,
-            counts=_since(self.objective.counts, self.before),
+            counts=self.objective.counts - self.before,
             point=point,
             reason=self.reason,
             state=self.state,
         )
-
-
-def _copy(counts: Counts) -> Counts:
-    return counts + Counts()
-
-
-def _since(now: Counts, before: Counts) -> Counts:
-    return Counts(
-        now.n_value - before.n_value,
-        now.n_grad - before.n_grad,
-        now.n_mv - before.n_mv,
-        now.n_passes - before.n_passes,
-    )
 
 
 def _check_needs(solver: Solver, point: Point) -> None:

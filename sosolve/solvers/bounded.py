@@ -183,19 +183,6 @@ class _Model:
         return -dot(self.g, s) - 0.5 * self.curvature(s) if s.any() else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class PairsState(CGState):
-    """The state of `BoundedLBFGS`.
-
-    Attributes
-    ----------
-    pairs : tuple of (s, y, s'y)
-        Trial steps and the changes of the gradient, oldest first.
-    """
-
-    pairs: tuple = ()
-
-
 @dataclass(kw_only=True)
 class BoundedLBFGS(BoundedTrustRegion):
     """L-BFGS within bounds: the model's Hessian is learnt from the last pairs of steps and changes of the gradient.
@@ -222,13 +209,13 @@ class BoundedLBFGS(BoundedTrustRegion):
         """What the model asks for: gradients alone."""
         return ("grad",)
 
-    def start(self, point: Any) -> PairsState:
+    def start(self, point: Any) -> CGState:
         """Return the state without pairs."""
         self.box(point.theta.shape[0]).check_inside(point.theta)
         radius = math.inf if self.radius0 is None else float(self.radius0)
-        return PairsState("none", None, point.theta, self.rtol_max, radius=radius)
+        return CGState("none", None, point.theta, self.rtol_max, radius=radius, pairs=())
 
-    def products(self, point: Any, state: PairsState) -> Products:
+    def products(self, point: Any, state: CGState) -> Products:
         """Return v -> B v."""
         if not state.pairs:
             # the first step has length 1 at most, as in a line search
@@ -263,4 +250,4 @@ class BoundedLBFGS(BoundedTrustRegion):
         sy = dot(s, y)
         if not SAFE_CURVATURE * norm(s) * norm(y) < sy < math.inf:
             return state
-        return replace(state, pairs=(*state.pairs, (s, y, sy))[-int(self.memory) :])
+        return replace(state, pairs=(*(state.pairs or ()), (s, y, sy))[-int(self.memory) :])

@@ -104,7 +104,7 @@ class CGState:
         how many.
     pairs : tuple of Pair or None
         While M is so good that steps need no products: the steps so far and their changes of the gradient. None where
-        conjugate gradients solve for the step.
+        conjugate gradients solve for the step. Of `BoundedLBFGS`: the pairs that its model is learnt from.
     """
 
     kind: str

@@ -95,6 +95,8 @@ class ResidualSolver(Solver):
         step of sqrt(ftol) standard errors. None is off.
     xtol : float or None, default=1e-12
         Converged where the trust radius is within xtol ||D theta||. None is off.
+    max_iter : int, optional
+        Iterations, >= 0; 2000 where None.
     gtol : float or None, default=1e-12
         Converged where the largest cosine between r and a column of J is within gtol: free of scale. None is off.
     lower, upper : float or array-like of shape (p,), optional
