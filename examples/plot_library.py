@@ -44,10 +44,10 @@ TYPICAL = {
 rng = np.random.default_rng(0)
 x = np.linspace(0.05, 10.0, 60)
 grid = np.linspace(0.05, 10.0, 400)
-columns = 4
-rows = -(-len(TYPICAL) // columns)
-figure, panels = plt.subplots(rows, columns, figsize=(10.0, 1.9 * rows), sharex=True, layout="constrained")
-for ax, name in zip(panels.flat, library.names(), strict=False):
+columns = 3
+rows = len(TYPICAL) // columns
+figure, panels = plt.subplots(rows, columns, figsize=(9.0, 1.6 * rows), sharex=True, layout="constrained")
+for ax, name in zip(panels.flat, library.names(), strict=True):
     form = library.model(name)
     truth = form.formula.value(x, TYPICAL[name])
     y = truth + 0.06 * np.ptp(truth) * rng.standard_normal(x.size)
@@ -58,8 +58,6 @@ for ax, name in zip(panels.flat, library.names(), strict=False):
     ax.set_title(name, fontsize=10)
     ax.tick_params(labelleft=False, left=False)
     ax.grid(True, axis="x", linewidth=0.5, alpha=0.4)
-for ax in panels.flat[len(TYPICAL) :]:
-    ax.set_visible(False)
 for ax in panels[-1]:
     ax.set_xlabel("x")
 

@@ -22,7 +22,7 @@ def parse(text: str, predictors: int | Sequence[str]) -> Formula:
     Parameters
     ----------
     text : str
-        Numbers, names, + - * / **, parentheses and calls of the functions in `sosolve.curves.FUNCTIONS`; at most
+        Numbers, names, `+ - * / **`, parentheses and calls of the functions in `sosolve.curves.FUNCTIONS`; at most
         2000 characters, 500 nodes and 50 levels.
     predictors : sequence of str, or int
         Names of the columns of X; or their number d, and then the names are x0 .. x{d-1}, and x where d is 1. `pi`

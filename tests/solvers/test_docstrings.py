@@ -23,7 +23,7 @@ def test_the_docstring_of_a_solver_names_every_setting(solver):
 def test_what_a_class_says_itself_stands():
     """The inherited entries come first, without those that are described anew, and the other sections after them."""
     above = "Old.\n\nParameters\n----------\na : int\n    First.\nb, c : int\n    Old.\n\nRaises\n------\nE\n"
-    text = "New.\n\n    Parameters\n    ----------\n    c : int\n        New.\n\n    References\n    ----------\n    R.\n"
+    text = "New.\n\n  Parameters\n  ----------\n  c : int\n      New.\n\n  References\n  ----------\n  R.\n"
     merged = with_settings_above(text, above)
     assert merged == (
         "New.\n\nParameters\n----------\na : int\n    First.\nc : int\n    New.\n\nReferences\n----------\nR.\n"
