@@ -41,10 +41,10 @@ for part, name, color in ((gauss, "Gaussian", "C0"), (lorentz, "Lorentzian", "C2
     curve = part.formula.value(display.grid, [fit.params_[p] for p in part.parameters])
     ax.fill_between(display.grid, background, background + curve, color=color, alpha=0.25, linewidth=0, label=name)
 ax.plot(display.grid, background, color="0.4", linestyle="--", linewidth=1.0, label="background")
-ax.set(title="Two peaks on a sloping background", ylabel="counts")
+ax.set(title="Two peaks on a sloping background", ylabel="counts per channel")
 ax.legend(frameon=False, ncols=2, fontsize="small", loc="upper right")
 ax.set_ylim(0, 70)
-display.residual_ax_.set_xlabel("energy")
+display.residual_ax_.set_xlabel("energy [keV]")
 
 # %%
 # Save the picture.

@@ -43,7 +43,7 @@ figure, ax = plt.subplots(figsize=(7.0, 4.2), layout="constrained")
 ax.errorbar(dose[ok], rate, yerr=error, fmt=".", color="C0", markersize=3, elinewidth=0.6, alpha=0.6, label="fits")
 grid = np.linspace(0.0, 4.0, 200)
 ax.plot(grid, 0.9 / (1.0 + (grid / 1.5) ** 2), color="C1", linewidth=1.5, zorder=3, label="true rate")
-ax.set(xlabel="dose", ylabel="rate of growth [1 / hour]", title=f"{ok.sum()} of {len(result)} wells, one call")
+ax.set(xlabel="dose [mg / l]", ylabel="rate of growth [1 / hour]", title=f"{ok.sum()} of {len(result)} wells, one call")
 ax.spines[["top", "right"]].set_visible(False)
 ax.legend(frameon=False)
 
