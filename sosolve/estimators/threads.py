@@ -35,7 +35,7 @@ def fit_threads(X, l1_ratio: float = 0.0) -> Iterator[None]:
     l1_ratio : float, default=0
         With some L1 the matrices are those of a working set.
     """
-    blas = _one_blas_thread() if is_small(X, l1_ratio) else contextlib.nullcontext()
+    blas = one_blas_thread() if is_small(X, l1_ratio) else contextlib.nullcontext()
     with thread_limit(effective_threads()), blas:
         yield
 
@@ -58,7 +58,7 @@ def _controller() -> ThreadpoolController:
 
 
 @contextlib.contextmanager
-def _one_blas_thread() -> Iterator[None]:
+def one_blas_thread() -> Iterator[None]:
     """Keep BLAS to one thread, unless a fit does so already: who has set a limit takes it back, nobody else."""
     if not _limited.acquire(blocking=False):
         yield

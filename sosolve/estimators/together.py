@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.interpolate import CubicHermiteSpline
+from scipy.linalg import solve_triangular
 
 from ..linalg import cholesky, cholesky_solve
 from ..objectives.basis import widened
 from ..objectives.many import Many, many_of, suits
 from .auto import START_TOL
+from .threads import one_blas_thread
 
 if TYPE_CHECKING:
     from .problem import Problem
@@ -34,8 +36,14 @@ FARTHEST, FEWEST = 4.0, 4
 #: Rounds at most, and shortened steps after which a value of C is left to the loop.
 MOST_ROUNDS, MOST_SHORTENED = 25, 3
 #: The test of convergence with a curvature from elsewhere: half the squared decrement must be a tenth of the bound, as
-#: for a preconditioner, and the last round, where there was one, must have reduced it by this factor.
-SURE, CONTRACTED = 10.0, 0.5
+#: for a preconditioner, or a fourth where the last round has left less than `STALE` of it, as for one with secant
+#: pairs; and the last round, where there was one, must have reduced it by this factor.
+SURE, PROVEN, CONTRACTED = 10.0, 4.0, 0.5
+#: A last step is taken without an evaluation where it ends the fit even if it contracts that much less than the one
+#: before it.
+CAUTION = 3.0
+#: Parameters up to which one curvature of all rows corrects those of a sample; a part of the rows for more.
+CORRECTED_SIZE = 100
 #: A curvature is formed anew where a round has left more than this fraction of the squared decrement.
 STALE = 0.1
 #: Secant pairs that are kept.
@@ -80,25 +88,51 @@ def solve_together(problem: Problem, Cs: np.ndarray, tol: float, start: np.ndarr
         Of the fits: half the squared decrement falls to tol^2 times the value, the gradient to tol.
     start : ndarray of shape (p,)
     """
+    with one_blas_thread():
+        return _solved_together(problem, Cs, tol, start)
+
+
+def _solved_together(problem: Problem, Cs: np.ndarray, tol: float, start: np.ndarray) -> list[Found | None]:
+    """Return `solve_together`."""
     every, sample = many_of(problem.data)
-    x, nodes = np.log(Cs), _nodes(np.log(Cs))
-    rest = np.setdiff1d(np.arange(len(Cs)), nodes)
-    whole = _Rounds(problem, every, sample, Cs)
-    theta, H = np.repeat(start[None], len(nodes), axis=0), None
-    if sample is not every:
-        first = _Rounds(problem, sample, sample, Cs).run(nodes, theta, None, START_TOL, True)
-        theta, H = first.theta, first.H
-    ends = whole.run(nodes, theta, H, tol, sample is every)
     found: list[Found | None] = [None] * len(Cs)
-    ends.into(found)
-    if len(rest) and ends.done.any():
-        slopes = whole.slopes(ends)
-        left = np.searchsorted(x[nodes], x[rest]) - 1
-        rest, left = rest[ends.done[left] & ends.done[left + 1]], left[ends.done[left] & ends.done[left + 1]]
-        t = ((x[rest] - x[nodes[left]]) / (x[nodes[left + 1]] - x[nodes[left]]))[:, None, None]
-        guess = CubicHermiteSpline(x[nodes], ends.theta, slopes)(x[rest])
-        whole.run(rest, guess, (1.0 - t) * ends.H[left] + t * ends.H[left + 1], tol, False).into(found)
+    if sample is every:
+        for columns in _along_nodes(_Rounds(problem, every, sample, Cs), Cs, start, tol):
+            columns.into(found)
+        return found
+    parts = _along_nodes(_Rounds(problem, sample, sample, Cs), Cs, start, START_TOL)
+    index = np.concatenate([columns.index for columns in parts])
+    theta, H = (np.concatenate([getattr(columns, name) for columns in parts]) for name in ("theta", "H"))
+    row = int(np.argmin(np.abs(index - len(Cs) // 2)))
+    true = problem.data.at(theta[row]).curvature.dense(min(1.0, CORRECTED_SIZE / theta.shape[1]))
+    H = _corrected(H, H[row], np.asarray(true), problem.alpha)
+    _Rounds(problem, every, sample, Cs).run(index, theta, H, tol, False).into(found)
     return found
+
+
+def _along_nodes(rounds: _Rounds, Cs: np.ndarray, start: np.ndarray, tol: float) -> list[_Columns]:
+    """Return the nodes as they end, and the others that lie between two that have ended well."""
+    x, nodes = np.log(Cs), _nodes(np.log(Cs))
+    ends = rounds.run(nodes, np.repeat(start[None], len(nodes), axis=0), None, tol, True)
+    rest = np.setdiff1d(np.arange(len(Cs)), nodes)
+    left = np.searchsorted(x[nodes], x[rest]) - 1
+    between = ends.done[left] & ends.done[left + 1]
+    rest, left = rest[between], left[between]
+    if not len(rest):
+        return [ends]
+    t = ((x[rest] - x[nodes[left]]) / (x[nodes[left + 1]] - x[nodes[left]]))[:, None, None]
+    guess = CubicHermiteSpline(x[nodes], ends.theta, rounds.slopes(ends))(x[rest])
+    return [ends, rounds.run(rest, guess, (1.0 - t) * ends.H[left] + t * ends.H[left + 1], tol, False)]
+
+
+def _corrected(H: np.ndarray, sampled: np.ndarray, true: np.ndarray, floor: float) -> np.ndarray:
+    """Return T H T' with the T = L K^-1 of true = L L', sampled = K K': what a sample gets wrong is alike for all C."""
+    unit = np.eye(len(true)) * floor
+    K, L = cholesky(sampled + unit), cholesky(true + unit)
+    if K is None or L is None:
+        return H
+    T = solve_triangular(K, L.T, lower=True, trans=1).T
+    return T @ H @ T.T
 
 
 def _nodes(x: np.ndarray) -> np.ndarray:
@@ -183,9 +217,15 @@ class _Rounds:
                 self._factorise(c, good)
             square = self._steps(c, good)
             level = tol * tol * c.value[good]
-            flat = np.abs(c.grad[good] * self.units[index[good]]).max(axis=1) <= tol
+            largest = np.abs(c.grad[good] * self.units[index[good]]).max(axis=1)
             left = square / c.square[good]
-            c.done[good] = flat & (0.5 * SURE * square <= level) & (left <= CONTRACTED)
+            bound = 0.5 * np.where((left > 0.0) & (left <= STALE), PROVEN, SURE) * square
+            c.done[good] = (largest <= tol) & (bound <= level) & (left <= CONTRACTED)
+            ahead = CAUTION * left
+            foreseen = (left > 0.0) & (left <= STALE) & (ahead * bound <= level) & (np.sqrt(ahead) * largest <= tol)
+            last = good[~c.done[good] & foreseen]
+            c.theta[last] += c.step[last]
+            c.done[last] = True
             c.square[good] = square
             stale = good[~c.done[good] & (left > STALE)] if fresh else good[:0]
             if len(stale):

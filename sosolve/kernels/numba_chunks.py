@@ -17,7 +17,16 @@ from .numba_losses import (
     squared_block,
     take_weights,
 )
-from .numba_storage import add_rows, add_rows_k, diagonal_rows, dot_rows, dot_rows_k, moment_rows
+from .numba_storage import (
+    add_rows,
+    add_rows_k,
+    diagonal_rows,
+    dot_rows,
+    dot_rows_k,
+    many_dots,
+    many_sums,
+    moment_rows,
+)
 
 #: Losses of one output that `fused_chunk` knows.
 SQUARED, LOGISTIC = 0, 1
@@ -124,17 +133,18 @@ def fused_chunk(X, y, s, w, b, loss, lo, hi, block, z, h, g):
 
 
 @jit()
-def logistic_columns_chunk(X, y, s, offset, w, b, lo, hi, block, g, values, totals):
+def logistic_columns_chunk(X, y, s, offset, w, b, lo, hi, block, columns, g, values, totals):
     r, loss = np.empty((block, b.shape[0])), np.empty((block, b.shape[0]))
+    rows, G = np.empty((block, columns)), np.empty(g.shape)
     weights, shifts = np.empty(block), np.empty(block)
     for start in range(lo, hi, block):
         stop = min(start + block, hi)
-        part = r[: stop - start]
-        dot_rows_k(X, w, start, stop, part)
+        part, dense = r[: stop - start], rows[: stop - start]
+        many_dots(X, w, start, stop, dense, part)
         take_weights(s, start, stop, weights)
         take_weights(offset, start, stop, shifts)
         logistic_columns_block(y[start:stop], weights, shifts, b, part, loss, values, totals)
-        add_rows_k(X, part, start, stop, g)
+        many_sums(X, part, start, stop, dense, G, g)
 
 
 @jit()

@@ -47,6 +47,8 @@ GRAM_COLUMNS = 1_000
 #: block overlaps with the arithmetic on this one: 16 kB, which fits the first-level cache too, was a third slower in
 #: the Hessian product. Ten rows leave the exponentials unvectorised: sixteen were a fifth faster in the evaluation.
 L1_BYTES, L1_ROWS = 6_400, 16
+#: Bytes of a block of rows, its predictors and its losses where BLAS forms the products of many columns.
+COLUMNS_BYTES = 256 * 1024
 
 
 def _read_only(a):
@@ -197,14 +199,19 @@ def logistic_gradient(X, y, s, w, b):
 
 
 def logistic_columns(X, y, s, offset, W, b):
-    """Return values, X' R and sums of R at many parameter vectors, in one pass; see `columns.logistic_columns`."""
-    q = W.shape[0]
+    """Return values, X' R and sums of R at many parameter vectors, in one pass; see `columns.logistic_columns`.
+
+    The products are BLAS's, called by each thread of the pool: limit BLAS to one thread around it.
+    """
+    q, d = W.shape
     plan = _Pass(X, q)
-    g, (values, _), (totals, _) = plan.gradient_slots(q, X.shape[1]), plan.slots(q), plan.slots(q)
+    columns = 0 if plan.is_csr else d
+    block = 256 if plan.is_csr else 64 * min(16, max(1, COLUMNS_BYTES // (512 * (d + 2 * q))))
+    g, (values, _), (totals, _) = plan.gradient_slots(q, d), plan.slots(q), plan.slots(q)
     (y, s, offset, b), W = _doubles(y, s, offset, b), plan.weights(W)
     plan.run(
         lambda k, lo, hi: chunks.logistic_columns_chunk(
-            plan.storage, y, s, offset, W, b, lo, hi, plan.block, g[k], values[k], totals[k]
+            plan.storage, y, s, offset, W, b, lo, hi, block, columns, g[k], values[k], totals[k]
         )
     )
     return values.sum(axis=0), plan.gradient(g), totals.sum(axis=0)

@@ -29,6 +29,14 @@ def add_rows_k(X, r, lo, hi, g):
     """Add sum_i r[i - lo, k] x_i to g; g is (K, d), for CSR (d, K)."""
 
 
+def many_dots(X, w, lo, hi, A, z):
+    """Write x_i . w_k to z[i - lo, k] for many k, and dense rows to A; w is (K, d), for CSR (d, K)."""
+
+
+def many_sums(X, r, lo, hi, A, G, g):
+    """Add sum_i r[i - lo, k] x_i to g for many k; dense rows are in A, and G, of the shape of g, is overwritten."""
+
+
 def moment_rows(X, s, shift, lo, hi, first, second, top):
     """Add s_i (x_i - shift) and its square to first and second, and widen top, the largest |x_i - shift|."""
 
@@ -201,6 +209,29 @@ def _add_rows_k_csr(X, r, lo, hi, g):
                 gj[k] += x * ri[k]
 
 
+def _many_dots_dense(X, w, lo, hi, A, z):
+    # BLAS, which gives up the GIL here: from six outputs on twice as fast as the loops above.
+    for i in range(lo, hi):
+        for j in range(X.shape[1]):
+            A[i - lo, j] = X[i, j]
+    np.dot(A, w.T, z)
+
+
+def _many_dots_csr(X, w, lo, hi, A, z):
+    dot_rows_k(X, w, lo, hi, z)
+
+
+def _many_sums_dense(X, r, lo, hi, A, G, g):
+    np.dot(r.T, A, G)
+    for k in range(g.shape[0]):
+        for j in range(g.shape[1]):
+            g[k, j] += G[k, j]
+
+
+def _many_sums_csr(X, r, lo, hi, A, G, g):
+    add_rows_k(X, r, lo, hi, g)
+
+
 def _moment_rows_c(X, s, shift, lo, hi, first, second, top):
     for i in range(lo, hi):
         x = X[i]
@@ -283,5 +314,7 @@ _by_storage(dot_rows, _dot_rows_c, _dot_rows_f, _dot_rows_csr)
 _by_storage(add_rows, _add_rows_c, _add_rows_f, _add_rows_csr)
 _by_storage(dot_rows_k, _dot_rows_k_c, _dot_rows_k_f, _dot_rows_k_csr)
 _by_storage(add_rows_k, _add_rows_k_c, _add_rows_k_f, _add_rows_k_csr)
+_by_storage(many_dots, _many_dots_dense, _many_dots_dense, _many_dots_csr)
+_by_storage(many_sums, _many_sums_dense, _many_sums_dense, _many_sums_csr)
 _by_storage(moment_rows, _moment_rows_c, _moment_rows_f, _moment_rows_csr)
 _by_storage(diagonal_rows, _diagonal_rows_c, _diagonal_rows_f, _diagonal_rows_csr)
