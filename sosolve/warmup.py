@@ -93,8 +93,11 @@ def _fit_curves() -> None:
 def _compile_formula(formula: str | Formula) -> None:
     from .curves import parse
     from .curves.batch_code import passes_of_formula
+    from .scipy_api.compiled import compile_now
 
-    passes_of_formula(parse(formula, 1) if isinstance(formula, str) else formula)
+    formula = parse(formula, 1) if isinstance(formula, str) else formula
+    passes_of_formula(formula)
+    compile_now(formula)
 
 
 def _line(x, a, b):

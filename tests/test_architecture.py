@@ -27,7 +27,7 @@ NEVER = {
     "estimators": r"numba|cupy|dask",
 }
 #: Imported only inside functions.
-LAZY = r"numba|cupy|dask|sympy|pandas|matplotlib|rich"
+LAZY = r"numba|llvmlite|cupy|dask|sympy|pandas|matplotlib|rich"
 #: The files that are imported only when compiled kernels are wanted.
 COMPILED = {"kernels/cache.py", "kernels/numba_cpu.py", "kernels/numba_chunks.py", "kernels/numba_losses.py"}
 COMPILED |= {"kernels/numba_storage.py", "kernels/parts.py", "curves/batch.py", "curves/batch_kernels.py"}

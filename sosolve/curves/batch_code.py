@@ -24,7 +24,6 @@ from functools import lru_cache
 from .formula import Formula
 
 _lock = threading.Lock()
-_formulas: set[Formula] = set()
 
 
 @dataclass(frozen=True)
@@ -55,15 +54,8 @@ class Passes:
 @lru_cache(maxsize=128)
 def passes_of_formula(formula: Formula) -> Passes:
     """Return the passes of a formula; the machine code is kept on disk by `sosolve.kernels.cache`."""
-    head, *body = _body(formula.source("numba"))
-    passes = _compile(head, body, formula.parameters, len(formula.predictors), {}, cached=True)
-    _formulas.add(formula)
-    return passes
-
-
-def is_compiled(formula: Formula) -> bool:
-    """Return whether `passes_of_formula` has been called for a formula."""
-    return formula in _formulas
+    head, *body = row_lines(formula.source("numba"))
+    return _compile(head, body, formula.parameters, len(formula.predictors), {}, cached=True)
 
 
 @lru_cache(maxsize=32)
@@ -95,7 +87,7 @@ def passes_of_callable(function: Callable, jac: Callable | None, d: int) -> Pass
     return _compile("", body, names, d, space, cached=False)
 
 
-def _body(source: str) -> list[str]:
+def row_lines(source: str) -> list[str]:
     """Return the import line of a row's source and the lines of its body, with locals in place of J[k] and return."""
     head, body = source.split("def row(", 1)
     lines = [line.strip() for line in body.splitlines()[1:] if line.strip()]

@@ -19,8 +19,6 @@ import llvmlite
 import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 
-from .cache_root import root
-
 #: Reassociation and contraction let reductions vectorise; `nnan` and `ninf` are left out, they break NaN checks.
 FAST = frozenset({"reassoc", "contract", "nsz", "arcp"})
 
@@ -37,10 +35,13 @@ def fingerprint() -> str:
 @lru_cache(maxsize=1)
 def folder() -> Path | None:
     """Return the cache folder, made for this user alone; None where it is off or not to be had."""
-    above = root()
-    if above is None:
+    if os.environ.get("SOSOLVE_JIT_CACHE", "1") == "0":
         return None
-    path = above / fingerprint()
+    root = os.environ.get("SOSOLVE_CACHE_DIR")
+    if not root:
+        system = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
+        root = Path(system) / "sosolve"
+    path = Path(root) / fingerprint()
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.stat()
@@ -117,11 +118,3 @@ def jit(fastmath=FAST, cached=True, **options):
         return dispatcher
 
     return decorate
-
-
-def is_on_disk(dispatcher) -> bool:
-    """Return whether the cache folder holds compiled code of a kernel; a guess is False."""
-    try:
-        return bool(dispatcher._cache._cache_file._load_index())
-    except Exception:  # another version of numba, a damaged index, no cache
-        return False

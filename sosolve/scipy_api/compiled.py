@@ -1,63 +1,53 @@
-"""One formula, one curve: compiled where that has paid or is there already, else in plain NumPy.
+"""One formula, one curve: a few fits in NumPy, from then on machine code, which takes hundredths of a second to make.
 
-Loading the compiled solver of `sosolve.fit_curves` costs some tenths of a second, compiling it some seconds, and a
-formula's own pass a fraction of one, while a fit costs 0.1 ms. So it is rented before it is bought: an account of the
-time that fits have cost decides. What is lost to the best choice in hindsight is then at most as much again. A formula
-in a loop is a sign of more to come: where the solver was compiled before, it is loaded after a few fits.
+The pass of the formula is one piece, by LLVM's optimiser; the loop of `sosolve.solvers.lean_loop`, which calls it by
+its address, is another, the same for all formulas. A fit is one call of it without the GIL, with all of its memory on
+the stack. Where there is no LLVM, or none of the kind that is known, NumPy goes on.
 """
 
 from __future__ import annotations
 
-import math
-import sys
-import time
+import ctypes
+import inspect
+import threading
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from ..kernels.cache_root import was_kept
 from .curve_data import CurveData
 from .lean import FormulaRows, lean_fit, level_of
 
-#: Length of residuals that are rounding, relative to y.
-EXACT = 16.0 * 2.220446049250313e-16
-#: The tests of the compiled solver, ftol, xtol and gtol, and its limit of steps; a fit that does not meet them is
-#: done again by `sosolve.LevenbergMarquardt`.
-STEPS, FTOL, XTOL, GTOL = 100, 1e-14, 1e-10, 1e-11
-#: Points up to which the memory of a fit is kept for the next one.
-MOST_KEPT = 10_000
-#: Fits of one formula that are taken for a loop.
-LOOP = 20
-#: Seconds to import Numba and load the solver, to compile it, and to compile the pass of one formula.
-LOADING, COMPILING, PASS = 0.4, 6.0, 0.3
+#: Fits of a formula in NumPy before it is compiled.
+FEW = 3
+
+_lock = threading.Lock()
 
 
 class Account:
-    """Seconds that fits have cost, and the compiled model once it is bought.
+    """What is known of a formula.
 
     Attributes
     ----------
-    spent, due : float
-        When `spent` reaches `due` it is time to look.
     n_fits : int
-    model : object
+        In NumPy.
+    run : callable or None
+        See `fit_function`.
+    is_refused : bool
+        Whether there is no machine code of it to be had.
     """
 
-    __slots__ = ("due", "model", "n_fits", "spent")
+    __slots__ = ("is_refused", "n_fits", "run")
 
-    def __init__(self, due: float):
-        self.spent, self.due, self.n_fits, self.model = 0.0, due, 0, None
-
-
-#: Of all formulas.
-_whole = Account(LOADING)
+    def __init__(self) -> None:
+        self.n_fits, self.run, self.is_refused = 0, None, False
 
 
 @lru_cache(maxsize=256)
 def account_of(formula: Any) -> Account:
     """Return the account of a formula."""
-    return Account(PASS)
+    return Account()
 
 
 def formula_fit(
@@ -67,142 +57,96 @@ def formula_fit(
     if data.x.shape[0] != data.y.shape[0]:
         return None
     account = account_of(formula)
-    if account.model is None and is_worth_it(formula, account):
-        account.model = _model(formula)
-    if account.model is not None:
-        return compiled_fit(account.model, data, theta, absolute_sigma)
-    began = time.perf_counter()
-    found = lean_fit(FormulaRows(formula, data), theta, absolute_sigma)
-    seconds = time.perf_counter() - began
-    account.spent += seconds
+    if account.run is None and account.n_fits >= FEW and not account.is_refused:
+        compile_now(formula)
+    if account.run is not None and data.x.size == data.y.size * len(formula.predictors):
+        return compiled_fit(account.run, data, theta, absolute_sigma)
     account.n_fits += 1
-    _whole.spent += seconds
-    return found
+    return lean_fit(FormulaRows(formula, data), theta, absolute_sigma)
 
 
-def is_ready() -> bool:
-    """Return whether the compiled solver is in memory."""
-    module = sys.modules.get("sosolve.curves.batch_chunk")
-    return module is not None and bool(module.fit_chunk.overloads)
-
-
-def is_worth_it(formula: Any, account: Account) -> bool:
-    """Return whether the solver is there, or has been paid for, and so has the pass of this formula."""
-    if not is_ready():
-        if _whole.spent < _whole.due and not (account.n_fits == LOOP and was_kept("batch_chunk.fit_chunk")):
-            return False
-        from ..curves.batch_chunk import fit_chunk
-        from ..kernels.cache import is_on_disk
-
-        if _whole.spent < COMPILING and not is_on_disk(fit_chunk):
-            _whole.due = COMPILING
-            return False
-    if account.spent >= account.due or account.n_fits >= LOOP:
-        return True
-    code = sys.modules.get("sosolve.curves.batch_code")
-    return code is not None and code.is_compiled(formula)
-
-
-def compiled_fit(
-    model: Any, data: CurveData, theta: np.ndarray, absolute_sigma: bool
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return parameters and covariance, or None where the compiled solver has no clear answer.
-
-    Parameters
-    ----------
-    model : Model
-    data : CurveData
-        x of shape (m,) or (m, k), y of shape (m,), sigma a vector, a number or nothing.
-    theta : ndarray of shape (p,)
-    absolute_sigma : bool
-    """
-    n, p = data.y.size, theta.shape[0]
-    if data.factor is not None or data.y.ndim != 1 or data.x.shape[0] != n or n <= p:
-        return None
-    fit_chunk, Data, settings, no_cost = _parts()
-    weights = _ones(n) if data.weights is None else _frozen(np.broadcast_to(data.weights, (n,)))
-    at, count = _places(n)
-    points = Data(_frozen(data.x).reshape(-1), _frozen(data.y), weights, at, count, data.weights is not None)
-    low, high = _no_bounds(p)
-    shelf = _shelf(p, n, model.d, points.weighted)
+def compile_now(formula: Any) -> None:
+    """Compile a formula, unless that has been tried, or another thread is compiling: nobody waits for it."""
+    account = account_of(formula)
+    if account.run is not None or account.is_refused or not _lock.acquire(blocking=False):
+        return
     try:
-        out, room = shelf.pop()
-    except IndexError:
-        out, room = _memory(model, points)
-    fit_chunk(model, settings, points, _frozen(theta[None]), no_cost, low, high, not absolute_sigma, out, room)
-    popt, pcov, status, rss = out.params[0].copy(), out.covariance[0].copy(), out.status[0], out.rss[0]
-    if n <= MOST_KEPT:
-        shelf.append((out, room))
-    if status <= 0 or not math.isfinite(pcov.sum() + popt.sum()):
-        return None
-    if rss <= EXACT * EXACT * level_of(data) and (np.diagonal(pcov) > 0.01 * popt * popt).any():
-        return None  # the full solver tells a parameter that is 0 from one that nothing depends on
-    return popt, pcov
+        account.run = fit_function(formula)
+    except Exception:  # whatever another version of llvmlite raises, or a platform where it cannot compile
+        account.is_refused = True
+    finally:
+        _lock.release()
 
 
-@lru_cache(maxsize=8)
-def _shelf(p: int, n: int, d: int, weighted: bool) -> list:
-    """Return the list of memory that no fit of n points uses: as many pieces as threads were fitting at once."""
-    return []
+def fit_function(formula: Any) -> Callable:
+    """Return `minimise` of `sosolve.solvers.lean_loop`, for addresses of arrays, its first argument bound to a formula.
 
+    Raises
+    ------
+    Exception
+        Of many kinds, where there is no machine code.
+    """
+    from ..curves.machine_code import compiled
+    from ..curves.native import pass_text
 
-def _memory(model: Any, points: Any) -> tuple:
-    """Return what a fit writes its answer to, and its room."""
-    from ..curves.batch_chunk import Out, room
+    minimise, loop = _loop()
+    engine = compiled(pass_text(formula), fast=True)
+    rows = engine.get_function_address("rows")
 
-    p = model.p
-    out = Out(
-        params=np.full((1, p), np.nan),
-        stderr=np.full((1, p), np.nan),
-        covariance=np.full((1, p, p), np.nan),
-        on_bound=np.zeros((1, p), dtype=bool),
-        rss=np.full(1, np.nan),
-        r_squared=np.full(1, np.nan),
-        n_points=np.empty(1, dtype=np.int32),
-        status=np.empty(1, dtype=np.int8),
-        n_iter=np.empty(1, dtype=np.int32),
-        n_evaluations=np.zeros(1, dtype=np.int32),
-    )
-    return out, room(model, points, 1)
+    def run(*arguments: Any, owners: tuple = (engine, loop)) -> float:
+        return minimise(rows, *arguments)
 
-
-def _frozen(array: np.ndarray) -> np.ndarray:
-    array = np.ascontiguousarray(array, dtype=np.float64).view()
-    array.flags.writeable = False
-    return array
+    return run
 
 
 @lru_cache(maxsize=1)
-def _parts() -> tuple:
-    """Return the compiled solver, the tuple it takes the points in, its settings, and the cost of a given start."""
-    from ..curves.batch_chunk import Data, fit_chunk
-    from ..curves.batch_fit import Settings
+def _loop() -> tuple[Callable, Any]:
+    """Return the compiled `minimise`, and what owns its code."""
+    from ..curves.machine_code import compiled, translated
+    from ..solvers import lean_loop
 
-    return fit_chunk, Data, Settings(STEPS, FTOL, XTOL, GTOL), _frozen(np.zeros((1, 1)))
-
-
-def _model(formula: Any) -> Any:
-    """Return what the solver must know of a formula."""
-    from ..curves.batch_code import passes_of_formula
-    from ..curves.batch_steps import Model
-
-    passes = passes_of_formula(formula)
-    return Model(passes.fused, passes.rows, len(passes.names), passes.n_predictors, passes.differences, False)
+    constants = {name: value for name, value in vars(lean_loop).items() if type(value) in (int, float)}
+    engine = compiled(translated(inspect.getsource(lean_loop), constants), fast=False)
+    place, number, whole = ctypes.c_void_p, ctypes.c_double, ctypes.c_int64
+    kinds = [place, place, place, place, whole, number, whole, number, place, place]
+    return ctypes.CFUNCTYPE(number, *kinds)(engine.get_function_address("minimise")), engine
 
 
-@lru_cache(maxsize=64)
-def _ones(n: int) -> np.ndarray:
-    return _frozen(np.ones(n))
+def compiled_fit(
+    run: Callable, data: CurveData, theta: np.ndarray, absolute_sigma: bool
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return parameters and covariance, or None where the full solver must find them.
+
+    Parameters
+    ----------
+    run : callable
+        See `fit_function`.
+    data : CurveData
+        x of shape (m,) or (m, d), y of shape (m,), 1 / sigma a vector, a number or nothing.
+    theta : ndarray of shape (p,)
+    absolute_sigma : bool
+    """
+    m, p = data.y.shape[0], theta.shape[0]
+    x, y = np.ascontiguousarray(data.x.T), np.ascontiguousarray(data.y)
+    weights, factor = ones(m), 1.0
+    if data.weights is not None:
+        if data.weights.ndim:
+            weights = np.ascontiguousarray(data.weights)
+        else:
+            factor = float(data.weights)
+    popt, pcov = np.array(theta, dtype=np.float64), np.empty((p, p))
+    given = (_address(x), _address(y), _address(weights), m, factor, p, level_of(data))
+    cost = run(*given, _address(popt), _address(pcov))
+    if cost < 0.0:
+        return None
+    return popt, pcov if absolute_sigma else pcov * (cost / (m - p))
 
 
-@lru_cache(maxsize=64)
-def _places(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return where the only fit begins, and its number of points."""
-    at, count = np.zeros((1, 3), dtype=np.int64), np.full(1, n, dtype=np.int64)
-    at.flags.writeable = count.flags.writeable = False
-    return at, count
+def _address(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]
 
 
-@lru_cache(maxsize=64)
-def _no_bounds(p: int) -> tuple[np.ndarray, np.ndarray]:
-    return _frozen(np.full((1, p), -np.inf)), _frozen(np.full((1, p), np.inf))
+@lru_cache(maxsize=16)
+def ones(m: int) -> np.ndarray:
+    """Return weights of 1."""
+    return np.ones(m)
