@@ -59,6 +59,7 @@ def covariance(
     absolute_sigma: bool = False,
     fixed: np.ndarray | None = None,
     degrees_of_freedom: float | None = None,
+    jac_error: float = 0.0,
 ) -> Covariance:
     """Return s^2 (J'J)^-1 from a QR factorisation with column pivoting of the column-scaled Jacobian.
 
@@ -76,6 +77,8 @@ def covariance(
         Parameters held constant or lying on a bound: they get 0, and the others' errors come from their own columns.
     degrees_of_freedom : float, optional
         m minus the number of free parameters where None; pass the sum of the weights minus p for frequency weights.
+    jac_error : float, default=0
+        Relative error of the columns of jac, where they come from differences: what is smaller counts as 0.
 
     Returns
     -------
@@ -93,7 +96,7 @@ def covariance(
     """
     held, degrees = _checked(jac, residual, fixed, degrees_of_freedom)
     variance = _variance(residual, degrees, absolute_sigma)
-    return _assembled(jac, held, variance)
+    return _assembled(jac, held, variance, jac_error)
 
 
 def sandwich(
@@ -104,6 +107,7 @@ def sandwich(
     weights: np.ndarray | None = None,
     fixed: np.ndarray | None = None,
     degrees_of_freedom: float | None = None,
+    jac_error: float = 0.0,
 ) -> Covariance:
     """Return A^-1 B A^-1, the covariance of an M-estimate, from the rows at the optimum.
 
@@ -126,6 +130,8 @@ def sandwich(
         See `covariance`.
     degrees_of_freedom : float, optional
         See `covariance`; where it is not positive all errors are NaN.
+    jac_error : float, default=0
+        See `covariance`.
 
     Returns
     -------
@@ -161,7 +167,7 @@ def sandwich(
         S = inner @ (Q * u[:, None]).T
         return S @ S.T
 
-    return _assembled(root[:, None] * jac, held, variance, middle)
+    return _assembled(root[:, None] * jac, held, variance, jac_error, middle)
 
 
 def _inverse_curvature(Q: np.ndarray, slope: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
@@ -174,7 +180,11 @@ def _inverse_curvature(Q: np.ndarray, slope: np.ndarray) -> tuple[np.ndarray | N
 
 
 def _assembled(
-    jac: np.ndarray, held: np.ndarray, variance: float, middle: Callable[[np.ndarray], np.ndarray] | None = None
+    jac: np.ndarray,
+    held: np.ndarray,
+    variance: float,
+    error: float,
+    middle: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Covariance:
     """Return the covariance R^-1 M R^-T, with M = middle(Q) of the orthonormal Q of the scaled Jacobian, or s^2."""
     p, free = held.size, np.flatnonzero(~held)
@@ -184,7 +194,7 @@ def _assembled(
         A = np.asarray(jac, dtype=np.float64)[:, free]
         norms = column_norms(A)
         norms = np.where(norms > 0.0, norms, 1.0)
-        root, null, rank = _inverse_root(A / norms)
+        root, null, rank = _inverse_root(A / norms, error)
         lost = (np.abs(null) > 1e-6 * np.abs(null).max(initial=0.0)).any(axis=1)
         inner = variance * root if middle is None else root @ middle(A / norms @ root)
         part = inner @ root.T / norms[:, None] / norms  # one after the other: their product may overflow
@@ -223,14 +233,14 @@ def _variance(residual: np.ndarray, degrees: float, absolute_sigma: bool) -> flo
     return float(residual @ residual) / degrees if degrees > 0 else math.nan
 
 
-def _inverse_root(A: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+def _inverse_root(A: np.ndarray, error: float) -> tuple[np.ndarray, np.ndarray, int]:
     """Return T, shape (p, rank), with T T' = (A'A)^-1 outside the null space, a basis of that space and the rank.
 
     The null space of the leading rows [R1 R2] of R is spanned by the columns of [-R1^-1 R2; I].
     """
     p = A.shape[1]
     qr = pivoted_qr(A, np.zeros(A.shape[0]))
-    rank = _numerical_rank(qr.R)
+    rank = _numerical_rank(qr.R, error)
     inverse, null = np.zeros((p, rank)), np.zeros((p, p - rank))
     R1 = np.asfortranarray(qr.R[:rank, :rank])
     if rank:
@@ -244,10 +254,10 @@ def _inverse_root(A: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     return inverse, null, rank
 
 
-def _numerical_rank(R: np.ndarray) -> int:
-    """Return the number of pivots above max(p, 10) eps times the first: the columns have length 1."""
+def _numerical_rank(R: np.ndarray, error: float) -> int:
+    """Return the number of pivots above max(p, 10) eps, or the error of the columns, times the first: length 1."""
     pivots = np.abs(np.diagonal(R))
     if not pivots.size or pivots[0] == 0.0:
         return 0
-    small = np.flatnonzero(pivots <= max(R.shape[1], 10) * np.finfo(float).eps * pivots[0])
+    small = np.flatnonzero(pivots <= max(max(R.shape[1], 10) * np.finfo(float).eps, error) * pivots[0])
     return int(small[0]) if small.size else int(pivots.size)

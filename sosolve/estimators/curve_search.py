@@ -33,6 +33,8 @@ class Found(NamedTuple):
     residual : ndarray of shape (n,)
         At theta, weighted, not rescaled by a robust loss.
     jac : ndarray of shape (n, number of free parameters)
+    jac_error : float
+        Relative error of its columns, see `sosolve.inference.covariance`.
     """
 
     problem: CurveProblem
@@ -40,6 +42,7 @@ class Found(NamedTuple):
     result: Result
     residual: np.ndarray
     jac: np.ndarray
+    jac_error: float
 
 
 class _End(NamedTuple):
@@ -48,6 +51,7 @@ class _End(NamedTuple):
     theta: np.ndarray
     raw_residual: np.ndarray
     raw_jac: np.ndarray
+    jac_error: float
 
 
 def search(problem: CurveProblem, theta: np.ndarray, solver: Solver, watcher: Watcher | None = None) -> Found:
@@ -78,15 +82,15 @@ def search(problem: CurveProblem, theta: np.ndarray, solver: Solver, watcher: Wa
     return Found(problem, result.theta, result, *_at_end(problem, result))
 
 
-def _at_end(problem: CurveProblem, result: Result) -> tuple[np.ndarray, np.ndarray]:
-    """Return residuals and Jacobian of the free parameters at the end, from the run's last point where it has them.
+def _at_end(problem: CurveProblem, result: Result) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return residuals and Jacobian of the free parameters at the end, and its error, from the run's last point.
 
     Differences of a fresh objective would take their steps from the final values alone, which may be 0 to rounding.
     """
     point = result.point
     if point is None or point.theta.shape[0] != int(problem.free.sum()):  # stopped before the run in all parameters
         point = problem.objective().at(problem.pack(result.theta))
-    return point.raw_residual, point.raw_jac
+    return point.raw_residual, point.raw_jac, point.jac_error
 
 
 def _by_residuals(problem: CurveProblem, theta: np.ndarray, solver: ResidualSolver, watcher) -> Result:
@@ -176,7 +180,8 @@ def _by_gradients(problem: CurveProblem, theta: np.ndarray, solver: Solver, watc
     with np.errstate(all="ignore"):
         result = solver.minimize(scaled.objective(), scaled.pack(theta), watcher)
     back, end = unit * unit, result.point
-    rescaled = _End(end.theta, unit * end.raw_residual, unit * end.raw_jac * scale)  # type: ignore[union-attr]
+    jac = unit * end.raw_jac * scale  # type: ignore[union-attr]
+    rescaled = _End(end.theta, unit * end.raw_residual, jac, end.jac_error)  # type: ignore[union-attr]
     records = [
         replace(r, value=r.value * back, predicted=r.predicted * back, actual=r.actual * back) for r in result.history
     ]

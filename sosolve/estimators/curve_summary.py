@@ -155,7 +155,7 @@ def summarise(found: Found, start: np.ndarray, absolute_sigma: bool) -> FittedCu
     J[:, problem.free] = found.jac
     dof = problem.total - float((~held).sum())
     with np.errstate(all="ignore"):
-        known = _covariance(problem, raw, J, held, dof, absolute_sigma)
+        known = _covariance(problem, raw, J, held, dof, absolute_sigma, found.jac_error)
     w = np.ones_like(raw) if problem.frequency is None or problem.loss == "linear" else problem.frequency
     level = problem.root * np.sqrt(w)
     centre = np.average(problem.y, weights=(level / level.max()) ** 2)
@@ -196,7 +196,13 @@ def _bounds_reached(problem: CurveProblem, theta: np.ndarray) -> tuple[str, ...]
 
 
 def _covariance(
-    problem: CurveProblem, raw: np.ndarray, J: np.ndarray, held: np.ndarray, dof: float, absolute_sigma: bool
+    problem: CurveProblem,
+    raw: np.ndarray,
+    J: np.ndarray,
+    held: np.ndarray,
+    dof: float,
+    absolute_sigma: bool,
+    error: float,
 ) -> Covariance:
     """Return the covariance of all parameters; in the user's units.
 
@@ -208,9 +214,10 @@ def _covariance(
         nothing = np.full((p, p), np.nan)
         everything = np.zeros(p, dtype=bool)
         return Covariance(nothing, nothing[0].copy(), 0, np.zeros((p, 0)), ~everything, held, np.nan)
+    how = {"fixed": held, "degrees_of_freedom": dof, "jac_error": error}
     robust = problem.robust()
     if robust is None:
         scale = problem.unit if absolute_sigma else 1.0  # rows in units of sigma have variance 1
-        return covariance(J * scale, raw, absolute_sigma=absolute_sigma, fixed=held, degrees_of_freedom=dof)
+        return covariance(J * scale, raw, absolute_sigma=absolute_sigma, **how)
     psi, slope = robust.influence(raw)
-    return sandwich(J, psi, slope, weights=problem.frequency, fixed=held, degrees_of_freedom=dof)
+    return sandwich(J, psi, slope, weights=problem.frequency, **how)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,30 @@ IMAGINARY_STEP = 1e-50
 #: Largest relative difference between a complex-step and a forward-difference column that still counts as agreement.
 AGREEMENT = 1e-4
 METHODS = ("auto", "2-point", "3-point", "cs")
+#: Largest error that `difference_error` tells.
+WORST = 1e-6
+
+
+def difference_error(jac: np.ndarray, theta: np.ndarray, size: float, step: Any, is_central: bool) -> float:
+    """Return the largest relative error of a column of a Jacobian by differences, 1e-6 at most.
+
+    Parameters
+    ----------
+    jac : ndarray of shape (m, p)
+        Columns of zeros do not count.
+    theta : ndarray of shape (p,)
+    size : float
+        ||f||, whose rounding the differences divide by their steps.
+    step : float or ndarray of shape (p,)
+        Steps relative to theta.
+    is_central : bool
+    """
+    lengths = np.sqrt(np.einsum("ij,ij->j", jac, jac)) * np.where(theta == 0.0, 1.0, np.abs(theta))
+    seen = lengths > 0.0
+    bent = np.broadcast_to(step * step if is_central else step, theta.shape)
+    with np.errstate(all="ignore"):
+        error = bent + EPS * size / (np.broadcast_to(step, theta.shape) * np.where(seen, lengths, 1.0))
+    return float(min(np.max(error[seen], initial=0.0), WORST))
 
 
 class Differences:
@@ -96,6 +121,12 @@ class Differences:
             if jac is not None:
                 return jac
         return self._real(theta, f0, self.method)
+
+    def error(self, jac: np.ndarray, theta: np.ndarray, f0: np.ndarray) -> float:
+        """Return the largest relative error of a column of the Jacobian at theta, see `difference_error`."""
+        if self.method not in RELATIVE_STEP:
+            return 0.0
+        return difference_error(jac, theta, self._size(f0), RELATIVE_STEP[self.method], self.method == "3-point")
 
     def _call(self, theta: np.ndarray) -> np.ndarray:
         self.n_evaluations += 1

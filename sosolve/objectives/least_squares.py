@@ -170,6 +170,12 @@ class LeastSquaresPoint:
         return self._raw_jac
 
     @property
+    def jac_error(self) -> float:
+        """Largest relative error of a column of `raw_jac`; 0 where derivatives are no differences."""
+        differences = self._objective.differences
+        return 0.0 if differences is None else differences.error(self.raw_jac, self.theta, self.raw_residual)
+
+    @property
     def value(self) -> float:
         """The objective; inf where a residual is not finite."""
         if self._value is None:

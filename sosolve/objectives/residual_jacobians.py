@@ -11,6 +11,7 @@ import scipy.sparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from ..protocols import Counts
+from .derivatives import difference_error
 from .least_squares import LeastSquares, LeastSquaresPoint
 from .robust import RobustLoss
 
@@ -297,6 +298,13 @@ class SteppedDifferences:
                 jac[:, group[0]] = column(0, slice(None))
             return jac
         return self._assembled(groups, columns)
+
+    def error(self, jac: Any, theta: np.ndarray, f0: np.ndarray) -> float:
+        """Return the largest relative error of a column of the Jacobian at theta, see `difference_error`."""
+        if self.scheme == "cs" or not isinstance(jac, np.ndarray):
+            return 0.0
+        size, is_central = math.sqrt(float(f0 @ f0)), self.scheme == "3-point"
+        return difference_error(jac, theta, size, np.abs(self.relative_step), is_central)
 
     def _columns(self, size: int) -> list[np.ndarray]:
         """Return the columns of a dense Jacobian one by one, those left out whose parameter cannot move."""

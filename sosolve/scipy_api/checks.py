@@ -200,7 +200,8 @@ def check_choices(method: str, jac: Any, tr_solver: Any, loss: Any, verbose: Any
 def check_step(step: Any, shape: tuple[int, ...]) -> None:
     """Raise ValueError where relative steps of differences are 0, not finite, or of another shape than (p,)."""
     steps = np.asarray(step)
-    if steps.dtype.kind not in "iuf" or steps.shape not in ((), shape) or not (np.isfinite(steps) & (steps != 0)).all():
+    fits = steps.dtype.kind in "iuf" and steps.shape in ((), (1,), shape)
+    if not fits or not (np.isfinite(steps) & (steps != 0)).all():
         raise ValueError(
             f"`diff_step` must hold numbers other than 0: received {step!r}; pass a number, or one for each of the "
             f"{shape[0]} parameters"

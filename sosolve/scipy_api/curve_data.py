@@ -31,6 +31,8 @@ class CurveData(NamedTuple):
         L with L L' = sigma, where sigma is a covariance matrix.
     advice : str
         Ends the messages of a fit that fails.
+    n_left_out : int
+        Points of infinite sigma, which do not count.
     """
 
     x: Any
@@ -38,6 +40,7 @@ class CurveData(NamedTuple):
     weights: np.ndarray | None
     factor: np.ndarray | None
     advice: str = ""
+    n_left_out: int = 0
 
     def whitened(self, a: np.ndarray) -> np.ndarray:
         """Return residuals of shape (m,), or columns (m, p), in units of sigma."""
@@ -78,7 +81,30 @@ def curve_data(
             return CurveData(x, y, np.array(1.0 / unit_of(y, absolute)), None)
         return CurveData(x, y, None, None)
     weights, factor = _transform(sigma, y.size)
-    return CurveData(x, y, weights, factor)
+    if weights is not None and not SQUARES[0] < sum_of_squares(np.ravel(weights * y)) < SQUARES[1]:
+        weights = _in_range(weights, y, absolute)
+    n_left_out = 0 if weights is None else weights.size - int(np.count_nonzero(weights))
+    return CurveData(x, y, weights, factor, n_left_out=n_left_out)
+
+
+def _in_range(weights: np.ndarray, y: np.ndarray, absolute: bool) -> np.ndarray:
+    """Return weights, in a unit of their own where the squares of y / sigma would leave the range of floating point.
+
+    Raises
+    ------
+    ValueError
+        If the unit of sigma counts, and the covariance would leave that range too.
+    """
+    top = float(weights.max())
+    ratio = float(np.abs(weights / top * y).max())
+    if not ratio or math.sqrt(SQUARES[0]) < ratio * top < math.sqrt(SQUARES[1]):
+        return weights
+    if absolute or not RANGE[0] < ratio < RANGE[1]:
+        raise ValueError(
+            f"`sigma` must be such that floating point holds the squares of y / sigma: received numbers from "
+            f"{1.0 / top:g} on beside y up to {float(np.abs(y).max()):g}; give sigma and y in other units"
+        )
+    return weights / top / math.ldexp(1.0, math.frexp(ratio)[1])
 
 
 def real_array(data: Any, name: str, check_finite: bool) -> np.ndarray:
@@ -169,11 +195,12 @@ def _without_nan(xdata: Any, ydata: Any, sigma: Any, nan_policy: str) -> tuple[A
 def _transform(sigma: Any, size: int) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Return 1 / sigma, or the Cholesky factor of a covariance matrix."""
     errors = real_array(sigma, "sigma", False)
-    if not np.isfinite(errors).all():
-        bad = np.argwhere(~np.isfinite(errors))[0]
+    usual = np.isfinite(errors)
+    if not usual.all() and (errors.shape != (size,) or not usual.any() or not (errors[~usual] == np.inf).all()):
+        bad = np.argwhere(~usual)[0]
         raise ValueError(
             f"`sigma` must not contain infs or NaNs: received {errors[tuple(bad)]} at {bad.tolist()}; leave such "
-            "points out of x, y and sigma"
+            "points out of x, y and sigma (inf as one of several standard deviations does)"
         )
     if errors.size == 1 or errors.shape == (size,):
         if not (errors > 0.0).all():

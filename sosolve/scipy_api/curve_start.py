@@ -27,6 +27,10 @@ def start_and_box(f: Any, p0: Any, bounds: Any, size: int | None) -> tuple[np.nd
 
     Without p0 the start is 1, or the middle of the bounds.
     """
+    if size is None and not callable(f):
+        raise TypeError(f"`f` must be a function f(x, a, b, ...) or a formula: received {f!r}; pass one")
+    if isinstance(p0, np.ndarray) and p0.ndim == 2 and 1 in p0.shape:
+        p0 = p0.ravel()
     theta = None if p0 is None else checks.start_vector(p0, "p0")
     if theta is None:
         size = _number_of_parameters(f) if size is None else size
@@ -50,7 +54,7 @@ def _number_of_parameters(f: Any) -> int:
     ValueError
         If there is none, or the signature does not say.
     """
-    if type(f) is types.FunctionType:
+    if type(f) is types.FunctionType and not f.__dict__:  # a wrapper has the signature of what it wraps
         count = f.__code__.co_argcount - 1
     else:
         try:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import types
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from scipy.optimize import OptimizeResult, OptimizeWarning
 
 from ..inference import Covariance, covariance, sandwich
-from ..linalg import norm, pivoted_qr
 from ..objectives.residual_jacobians import ResidualLeastSquares
 from ..objectives.robust import mad_scale
 from ..solvers import Dogleg, LevenbergMarquardt
@@ -19,6 +19,7 @@ from . import checks
 from .callable_rows import CallableRows
 from .compiled import formula_fit
 from .curve_data import CurveData, curve_data
+from .curve_end import cause_of_failure, drop_drowned, info_of, is_lower, kicked, matrix_of
 from .curve_keywords import method_of, translated
 from .curve_start import (
     DEFAULT,
@@ -43,8 +44,6 @@ from .watch import Watch
 OWN = frozenset({"ftol", "xtol", "gtol", "max_nfev", "factor", "epsfcn"})
 #: Tests of a model that works in float32.
 LOW_FTOL, LOW_XTOL = 1e-7, 1e-5
-#: Length of residuals that are rounding, relative to y; of a column that is, relative to the longest it was.
-EXACT, DROWNED = 16.0 * checks.EPS, 1e-13
 #: Where the caller gives no tolerances: those of `sosolve.LevenbergMarquardt`.
 TIGHT = {"ftol": 1e-15, "xtol": 1e-12, "gtol": 1e-12}
 
@@ -83,7 +82,7 @@ def curve_fit(
         Start. Where None, a formula's is searched for as in `NonlinearLeastSquares` (0.05 to 5 s); that of a function
         is ones, or the middle of the bounds, and failures say so.
     sigma : float or array-like of shape (m,) or (m, m), optional
-        Standard deviations, or the covariance matrix, of y.
+        Standard deviations, or the covariance matrix, of y. A point of infinite standard deviation does not count.
     absolute_sigma : bool, default=False
         Whether sigma is in the units of y, rather than known up to a factor.
     check_finite : bool, optional
@@ -167,7 +166,8 @@ def curve_fit(
             kwargs, jac = translated(kwargs, jac, method)
         if method == "lm":
             check_lm(box, theta.shape[0], data.y.size)
-        if not (kwargs or box or full_output) and method != "dogbox" and is_lean(data, theta.shape[0]):
+        usual = not (kwargs or box or full_output or data.n_left_out) and method != "dogbox"
+        if usual and is_lean(data, theta.shape[0]):
             found = _short_way(f, formula, jac, data, theta, absolute_sigma, box)
             if found is not None:
                 return found
@@ -181,25 +181,38 @@ def curve_fit(
         fit = _by_least_squares
         kwargs = _with_scale(kwargs, f, data, theta)
     outcome = fit(f, jac, data, theta, box, method, kwargs)
-    uncertain = _uncertainty(outcome, absolute_sigma, kwargs)
+    uncertain = _uncertainty(outcome, absolute_sigma, kwargs, data.n_left_out)
     if uncertain.null_vectors.shape[1]:
-        kicked = _kicked(outcome.x, uncertain.null_vectors, box)
-        other = fit(f, jac, data, kicked, box, method, kwargs)
-        if _is_lower(other, outcome, data):
-            outcome, uncertain = other, _uncertainty(other, absolute_sigma, kwargs)
+        other = _second_look(fit, outcome, uncertain, (f, jac, data), box, (method, kwargs))
+        if other is not None:
+            outcome, uncertain = other, _uncertainty(other, absolute_sigma, kwargs, data.n_left_out)
     is_own = callable(jac) and formula is None
     if not outcome.success:
         why = _accusation(f, jac, data, theta, box) if is_own else ""
-        why = f". {why}" if why else data.advice
-        raise FitError(f"Optimal parameters not found: {outcome.message.rstrip('.')}{why or '.'}", outcome)
+        cause = cause_of_failure(f, data, theta, outcome)
+        raise FitError(f"Optimal parameters not found: {cause}{f'. {why}' if why else data.advice or '.'}", outcome)
     if is_own:
         _check_jac(f, jac, data, outcome.x, box)
-    pcov = _matrix(uncertain, data.advice, formula)
+    pcov = matrix_of(uncertain, data.advice, formula)
     if data.advice and "loss" not in kwargs and is_worse_than_constant(outcome.fun, data):
         outcome.message += f" The fit is worse than a constant{data.advice}."
     if full_output:
-        return outcome.x, pcov, _info(outcome), outcome.message, outcome.status
+        return outcome.x, pcov, info_of(outcome), outcome.message, outcome.status
     return outcome.x, pcov
+
+
+def _second_look(
+    fit: Callable, outcome: OptimizeResult, uncertain: Covariance, what: tuple, box: dict, how: tuple
+) -> OptimizeResult | None:
+    """Return the outcome of a fit from a point beside a singular end, None where it is no better or not to be had."""
+    start = kicked(outcome.x, uncertain.null_vectors, box)
+    if not np.isfinite(start).all():
+        return None
+    try:
+        other = fit(*what, start, box, *how)
+    except Exception:  # the model does not exist there, and nobody asked for that point
+        return None
+    return other if is_lower(other, outcome, what[2]) else None
 
 
 def _short_way(
@@ -215,12 +228,6 @@ def _short_way(
     if found is not None and own is not None:
         _check_jac(f, own, data, found[0], box)
     return found
-
-
-def _is_lower(other: OptimizeResult, outcome: OptimizeResult, data: CurveData) -> bool:
-    """Return whether another outcome is better by more than rounding."""
-    least = (EXACT * norm(data.whitened(np.broadcast_to(data.y, outcome.fun.shape)))) ** 2
-    return bool(other.success and max(other.cost, least) < (1.0 - 1e-8) * outcome.cost)
 
 
 def _fitted(f, jac, data: CurveData, theta: np.ndarray, box: dict, method: str, kwargs: dict) -> OptimizeResult:
@@ -260,9 +267,9 @@ def _fitted(f, jac, data: CurveData, theta: np.ndarray, box: dict, method: str, 
         found = refined(objective, found, jac, box, lambda start: run(solver, objective, start, watch.again()))
     lower, upper = (box["lower"], box["upper"]) if box else (-math.inf, math.inf)
     outcome = packed(found, watch, objective, lower, upper, None)
-    outcome.solver = solver.name
+    outcome.solver, outcome.jac_error = solver.name, found.point.jac_error
     if outcome.success:
-        _drop_drowned(
+        drop_drowned(
             outcome,
             np.maximum(np.abs(theta), np.abs(outcome.x)),
             found.state.scale,
@@ -271,28 +278,13 @@ def _fitted(f, jac, data: CurveData, theta: np.ndarray, box: dict, method: str, 
     return outcome
 
 
-def _drop_drowned(outcome: OptimizeResult, size: np.ndarray, widest: np.ndarray, y: np.ndarray) -> None:
-    """Set columns of the Jacobian to 0 that an exact fit has left to rounding.
-
-    Given are sizes of the parameters, the longest that the columns were, and y.
-
-    In a*exp(-b*x) + c of constant data a is 1e-16: what is left of the column of b tells nothing of it.
-    """
-    level = EXACT * norm(y)
-    if norm(outcome.fun) <= level:
-        J = outcome.jac
-        length = np.sqrt(np.square(J).sum(axis=0))
-        gone = (length <= DROWNED * widest) & (length * size <= level)
-        if gone.any():
-            outcome.jac = np.where(gone, 0.0, J)
-
-
 def _solver(method: str, box: dict, limit: float, kwargs: dict):
     """Return the solver of a method with the caller's tolerances."""
     names = ("ftol", "xtol", "gtol")
     settings: dict[str, Any] = dict(box)
     if any(name in kwargs for name in names):
         given = [kwargs.get(name, TIGHT[name]) for name in names]
+        given = [None if t is not None and t == 0 else t for t in given] if method == "lm" else given  # as in MINPACK
         settings.update(zip(names, checks.check_tolerances(*given, "trf"), strict=True))
     if limit < math.inf:
         settings["max_iter"] = max(int(limit) - 1, 0)
@@ -319,15 +311,18 @@ def _with_scale(kwargs: dict, f: Any, data: CurveData, theta: np.ndarray) -> dic
     return {**kwargs, "f_scale": mad_scale(first_residuals(f, data, theta)[0])}
 
 
-def _uncertainty(outcome: OptimizeResult, absolute_sigma: bool, kwargs: dict) -> Covariance:
+def _uncertainty(outcome: OptimizeResult, absolute_sigma: bool, kwargs: dict, n_left_out: int) -> Covariance:
     """Return the covariance and what it says of the null space, at the end of a fit."""
     jac = outcome.jac if isinstance(outcome.jac, np.ndarray) else outcome.jac @ np.eye(outcome.x.shape[0])
     loss = robust_loss(kwargs["loss"], kwargs.get("f_scale", 1.0)) if "loss" in kwargs else None
+    more: dict = {"jac_error": outcome.get("jac_error", 0.0)}
+    if n_left_out:
+        more["degrees_of_freedom"] = jac.shape[0] - n_left_out - jac.shape[1]
     with np.errstate(all="ignore"):
         if loss is None:
-            return covariance(jac, outcome.fun, absolute_sigma=absolute_sigma)
+            return covariance(jac, outcome.fun, absolute_sigma=absolute_sigma, **more)
         _, root = loss.root_weights(outcome.fun)
-        return sandwich(jac / root[:, None], *loss.influence(outcome.fun))
+        return sandwich(jac / root[:, None], *loss.influence(outcome.fun), **more)
 
 
 def _accusation(f: Any, jac: Any, data: CurveData, theta: np.ndarray, box: dict) -> str:
@@ -344,58 +339,3 @@ def _check_jac(f: Any, jac: Any, data: CurveData, theta: np.ndarray, box: dict) 
         warnings.warn(f"The fit and its covariance cannot be trusted: {wrong}.", OptimizeWarning, stacklevel=3)
     else:
         trust(jac)
-
-
-def _kicked(theta: np.ndarray, null_vectors: np.ndarray, box: dict) -> np.ndarray:
-    """Return a point a tenth of theta away along the directions that the Jacobian does not see, inside the box.
-
-    A fit that starts on a symmetry of the model (two equal terms), or ends on a bound where the model is flat, has
-    its Jacobian singular on the whole way: the residuals have a saddle there, which no first-order model leaves.
-    """
-    size = np.where(theta == 0.0, 1.0, np.abs(theta))
-    d = null_vectors.sum(axis=1)
-    with np.errstate(all="ignore"):
-        d = d * (0.1 / np.max(np.abs(d) / size))
-    if not box:
-        return theta + d
-    ways = [np.clip(theta + way, box["lower"], box["upper"]) for way in (d, -d)]
-    return max(ways, key=lambda way: float(np.abs((way - theta) / size).sum()))
-
-
-def _matrix(found: Covariance, advice: str, formula: Any) -> np.ndarray:
-    """Return the covariance, shape (p, p), of inf with a warning where it cannot be estimated."""
-    if np.isfinite(found.matrix).all():
-        return found.matrix
-    lost: list = np.flatnonzero(~found.identifiable).tolist()
-    why = "there are as few points as parameters"
-    if lost:
-        why = f"parameters {lost} are not identifiable"
-        if formula is not None:
-            names = [formula.parameters[j] for j in lost]
-            why = f"{why} ({', '.join(names)}: each name that is no column of x is a parameter)"
-    if not lost and math.isfinite(found.variance):
-        why = "the loss is flat at the optimum, too many points count as outliers"
-        if np.isinf(found.matrix).any():
-            why = "its numbers leave the range of floating point, give y and x other units"
-    warnings.warn(
-        f"Covariance of the parameters could not be estimated: {why}; fix parameters, or add points{advice}.",
-        OptimizeWarning,
-        stacklevel=3,
-    )
-    return np.full(found.matrix.shape, np.inf)
-
-
-def _info(outcome: OptimizeResult) -> dict[str, Any]:
-    """Return MINPACK's dictionary: fjac holds the columns of R as rows, ipvt counts from 1."""
-    m, p = outcome.jac.shape
-    factor = pivoted_qr(np.asarray(outcome.jac), outcome.fun)
-    fjac = np.zeros((p, m))
-    fjac[:, : factor.R.shape[0]] = factor.R.T
-    return {
-        "nfev": outcome.nfev,
-        "fvec": outcome.fun,
-        "fjac": fjac,
-        "ipvt": (factor.perm + 1).astype(np.int32),
-        "qtf": factor.qb,
-        "result": outcome,
-    }

@@ -101,6 +101,15 @@ FIRST_ORDER = (BFGS, LBFGS, BoundedLBFGS)
 #: Options that name a setting of ours.
 RENAMED = {"maxiter": "max_iter", "maxcor": "memory", "initial_trust_radius": "radius0", "eta": "accept"}
 READ = frozenset({"maxfev", "maxfun", "disp", "return_all", "finite_diff_rel_step", "eps", "norm", "iprint", "workers"})
+#: Options that steer SciPy's own algorithms: they change nothing here.
+FOREIGN = frozenset(
+    {"xrtol", "c1", "c2", "hess_inv0", "maxls", "max_trust_radius", "inexact", "subproblem", "scale", "offset"}
+    | {"maxCGit", "eta", "stepmx", "accuracy", "minfev", "rescale", "mesg_num"}
+)
+#: Methods whose `tol` is one for the reduction of f too, and that one where none is given, as in SciPy.
+BY_VALUE, USUAL_FTOL = frozenset({"l-bfgs", "lbfgs", "l-bfgs-b", "tnc"}), 2.2e-9
+#: Tolerance of the gradient below which noise is not compared with it: nobody expects differences to get there.
+LEAST_GTOL = 1e-7
 CALLBACK_CODE = 99
 
 
@@ -202,10 +211,13 @@ def minimize(
         found = run(solver, objective, theta, watch)
         is_noise = False
         if not (watch.stopped or watch.exhausted):
+            level = max(solver.gtol, LEAST_GTOL)
             found, is_noise = louder(
-                objective, found, solver.gtol, lambda start: run(solver, objective, start, watch.again())
+                objective, found, level, lambda start: run(solver, objective, start, watch.again())
             )
     outcome = _packed(found, watch, objective, solver)
+    if outcome.status in (1, 2) and name.lower() in BY_VALUE and not watch.exhausted:
+        _accept_by_value(outcome, options.get("ftol", USUAL_FTOL if tol is None else tol))
     if is_noise and outcome.success:
         outcome.success, outcome.status = False, 2
         outcome.message = (
@@ -219,6 +231,19 @@ def minimize(
             f"{outcome.message}\n  value {outcome.fun:.6g}, {outcome.nit} iterations, {outcome.nfev} evaluations\n"
         )
     return outcome
+
+
+def _accept_by_value(outcome: OptimizeResult, ftol: float) -> None:
+    """Call a run that got no further a success where its last step has won at most ftol of all that it won.
+
+    Not where f is rounded to more than that.
+    """
+    history = outcome.history
+    gains = [record.actual for record in history if record.accepted]
+    level = ftol * (history[0].value - outcome.fun)
+    if gains and 0.0 <= gains[-1] <= level and np.spacing(abs(outcome.fun)) <= level:
+        outcome.success, outcome.status = True, 0
+        outcome.message = "Optimization terminated successfully: the relative reduction of f is within ftol."
 
 
 def _bounded(cls: type[Solver]) -> type[Solver]:
@@ -297,7 +322,7 @@ def _solver(cls: type[Solver], settings: dict[str, Any], options: Mapping) -> An
         own = RENAMED.get(name, name)
         if own in known and value is not None:
             setattr(solver, own, int(value) if own in ("max_iter", "memory") else value)
-        elif own not in known and name not in READ:
+        elif own not in known and name not in READ and name not in FOREIGN:
             unknown.append(name)
     if unknown:
         warnings.warn(

@@ -85,6 +85,16 @@ class Watch:
         self.every, self.path = False, None
         self.ftol = self.xtol = 0.0
 
+    def _write(self, record: Record) -> None:
+        """Write the columns of `scipy.optimize.least_squares`, with their names first."""
+        if self.iterations == 1:
+            names = ("Iteration", "Total nfev", "Cost", "Cost reduction", "Step norm", "Optimality")
+            sys.stdout.write("".join(f"{name:^15s}" for name in names) + "\n")
+        moved = (f"{record.actual:^15.2e}{record.step_norm:^15.2e}") if record.accepted else " " * 30
+        sys.stdout.write(
+            f"{self.iterations:^15d}{self.evaluations():^15d}{record.value:^15.4e}{moved}{record.grad_norm:^15.2e}\n"
+        )
+
     def again(self) -> Watch:
         """Return this watch for another run from where the first one ended."""
         self.loose, self.best = "", None
@@ -104,7 +114,7 @@ class Watch:
         if self.best is None or not point.value > self.best.value:
             self.best = point
         if self.verbose:
-            sys.stdout.write(f"{self.iterations:6d} {record.value:14.6e} {record.grad_norm:12.3e}\n")
+            self._write(record)
         if self.path is not None:
             self.path.append(point.theta)
         if self.callback is not None and (record.accepted or self.iterations == 1 or self.every):

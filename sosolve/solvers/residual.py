@@ -49,7 +49,8 @@ def stationarity(point: Any, box: Box | None) -> Stationarity:
     """Return the column norms, the largest cosine of r with a column of J, and the free parameters of a point.
 
     A residual at the rounding level of the parameters, |J_j'r| / ||J_j|| <= 2 eps sum_k ||J_k|| |theta_k|, is as
-    good as 0: its direction is noise.
+    good as 0: its direction is noise. Of a dense Jacobian each row has a level of its own, so that a single huge
+    derivative, as that of a root at 0, drowns no other row.
     """
     return stationarity_with(column_norms(point.jac), point, box)
 
@@ -62,11 +63,20 @@ def stationarity_with(norms: np.ndarray, point: Any, box: Box | None) -> Station
     if free is not None:
         parts = np.where(free, parts, 0.0)
     top = float(parts.max(initial=0.0))
-    if top == 0.0 or top <= 2.0 * EPS * float(norms @ np.abs(point.theta)):
+    if top == 0.0 or (top <= 2.0 * EPS * float(norms @ np.abs(point.theta)) and _is_rounding(parts, norms, point)):
         return Stationarity(norms, 0.0, free)
     # sqrt(2 f) is ||r||; under a robust loss it is not inflated, as ||r|| is, by the 1 / root of the outliers' weights
     size = math.sqrt(2.0 * point.value)
     return Stationarity(norms, top / (size if 0.0 < size < math.inf else norm(r)), free)
+
+
+def _is_rounding(parts: np.ndarray, norms: np.ndarray, point: Any) -> bool:
+    """Return whether each |J_j'r| / ||J_j|| is within 2 eps sqrt(p) |J_j|'|J| |theta| / ||J_j||; True if not dense."""
+    if not isinstance(point.jac, np.ndarray):
+        return True
+    J = np.abs(point.jac)
+    level = (J @ np.abs(point.theta)) @ J / np.where(norms > 0.0, norms, 1.0)
+    return bool((parts <= 2.0 * EPS * math.sqrt(parts.size) * level).all())
 
 
 def _largest(point: Any) -> float:

@@ -1,0 +1,143 @@
+"""The end of a curve fit: the covariance matrix, a second look where that is singular, and what a failure is due to."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.optimize import OptimizeResult, OptimizeWarning
+
+from ..inference import Covariance
+from ..linalg import column_norms, norm, pivoted_qr
+from . import checks
+from .curve_data import CurveData
+from .outcome import STALLED_CODE
+
+#: Length of residuals that are rounding, relative to y; of a column that is, relative to the longest it was.
+EXACT, DROWNED = 16.0 * checks.EPS, 1e-13
+#: Relative steps with which a failed fit is looked at.
+PROBE = 1e-3
+
+
+def is_lower(other: OptimizeResult, outcome: OptimizeResult, data: CurveData) -> bool:
+    """Return whether another outcome is better by more than rounding."""
+    least = (EXACT * norm(data.whitened(np.broadcast_to(data.y, outcome.fun.shape)))) ** 2
+    return bool(other.success and max(other.cost, least) < (1.0 - 1e-8) * outcome.cost)
+
+
+def cause_of_failure(f: Callable, data: CurveData, start: np.ndarray, outcome: OptimizeResult) -> str:
+    """Return the message of a failed fit, without a full stop; where it stalled, with what the model does around there.
+
+    Parameters
+    ----------
+    f : callable
+    data : CurveData
+    start : ndarray of shape (p,)
+    outcome : OptimizeResult
+    """
+    message = outcome.message.rstrip(".")
+    if outcome.status != STALLED_CODE or not isinstance(outcome.jac, np.ndarray) or not np.isfinite(outcome.jac).all():
+        return message
+    theta, size = outcome.x, np.maximum(np.abs(outcome.x), PROBE * np.abs(start))
+    size = np.where(size == 0.0, 1.0, size)
+    with np.errstate(all="ignore"):
+        changes = column_norms(outcome.jac) * size
+        idle = np.flatnonzero(changes <= checks.EPS * norm(outcome.fun)).tolist()
+        downhill = -np.sign(outcome.grad) * PROBE * size
+        beyond = [] if idle else [j for j in range(theta.size) if _is_edge(f, data, theta, j, downhill[j])]
+    if not idle and not beyond:
+        return message
+    at = f"at {theta.tolist()}, a sum of squares of {2.0 * outcome.cost:.6g}"
+    if idle:
+        return (
+            f"Stopped {at}, where the model does not change with parameters {idle} beyond rounding, so that nothing "
+            "tells where to go: start where each parameter matters"
+        )
+    return (
+        f"Stopped {at}, at the edge of where the model exists: it is NaN or inf beyond, for parameters {beyond}; bound "
+        "them inside of the edge, or start elsewhere"
+    )
+
+
+def _is_edge(f: Callable, data: CurveData, theta: np.ndarray, j: int, step: float) -> bool:
+    """Return whether the model has no finite values where a step takes parameter j."""
+    moved = theta.copy()
+    moved[j] += step
+    try:
+        return not np.isfinite(np.asarray(f(data.x, *moved), dtype=np.float64)).all()
+    except Exception:  # a function that cannot be evaluated there has no values there
+        return True
+
+
+def drop_drowned(outcome: OptimizeResult, size: np.ndarray, widest: np.ndarray, y: np.ndarray) -> None:
+    """Set columns of the Jacobian to 0 that an exact fit has left to rounding.
+
+    Given are sizes of the parameters, the longest that the columns were, and y.
+
+    In a*exp(-b*x) + c of constant data a is 1e-16: what is left of the column of b tells nothing of it.
+    """
+    level = EXACT * norm(y)
+    if norm(outcome.fun) <= level:
+        J = outcome.jac
+        length = np.sqrt(np.square(J).sum(axis=0))
+        gone = (length <= DROWNED * widest) & (length * size <= level)
+        if gone.any():
+            outcome.jac = np.where(gone, 0.0, J)
+
+
+def kicked(theta: np.ndarray, null_vectors: np.ndarray, box: dict) -> np.ndarray:
+    """Return a point a tenth of theta away along the directions that the Jacobian does not see, inside the box.
+
+    A fit that starts on a symmetry of the model (two equal terms), or ends on a bound where the model is flat, has
+    its Jacobian singular on the whole way: the residuals have a saddle there, which no first-order model leaves.
+    """
+    size = np.where(theta == 0.0, 1.0, np.abs(theta))
+    d = null_vectors.sum(axis=1)
+    with np.errstate(all="ignore"):
+        d = d * (0.1 / np.max(np.abs(d) / size))
+    if not box:
+        return theta + d
+    ways = [np.clip(theta + way, box["lower"], box["upper"]) for way in (d, -d)]
+    return max(ways, key=lambda way: float(np.abs((way - theta) / size).sum()))
+
+
+def matrix_of(found: Covariance, advice: str, formula: Any) -> np.ndarray:
+    """Return the covariance, shape (p, p), of inf with a warning where it cannot be estimated."""
+    if np.isfinite(found.matrix).all():
+        return found.matrix
+    lost: list = np.flatnonzero(~found.identifiable).tolist()
+    why = "there are as few points as parameters"
+    if lost:
+        why = f"parameters {lost} are not identifiable"
+        if formula is not None:
+            names = [formula.parameters[j] for j in lost]
+            why = f"{why} ({', '.join(names)}: each name that is no column of x is a parameter)"
+    if not lost and math.isfinite(found.variance):
+        why = "the loss is flat at the optimum, too many points count as outliers"
+        if np.isinf(found.matrix).any():
+            why = "its numbers leave the range of floating point, give y and x other units"
+    warnings.warn(
+        f"Covariance of the parameters could not be estimated: {why}; fix parameters, or add points{advice}.",
+        OptimizeWarning,
+        stacklevel=3,
+    )
+    return np.full(found.matrix.shape, np.inf)
+
+
+def info_of(outcome: OptimizeResult) -> dict[str, Any]:
+    """Return MINPACK's dictionary: fjac holds the columns of R as rows, ipvt counts from 1."""
+    m, p = outcome.jac.shape
+    factor = pivoted_qr(np.asarray(outcome.jac), outcome.fun)
+    fjac = np.zeros((p, m))
+    fjac[:, : factor.R.shape[0]] = factor.R.T
+    return {
+        "nfev": outcome.nfev,
+        "fvec": outcome.fun,
+        "fjac": fjac,
+        "ipvt": (factor.perm + 1).astype(np.int32),
+        "qtf": factor.qb,
+        "result": outcome,
+    }

@@ -1,0 +1,112 @@
+"""Curve fits and minimisations whose ends are easily told wrongly: singular, at an edge, flat, or in odd units."""
+
+import functools
+import math
+
+import numpy as np
+import pytest
+import scipy.optimize
+from scipy.optimize import OptimizeWarning
+from sklearn.exceptions import ConvergenceWarning
+
+from sosolve import NonlinearLeastSquares, curve_fit, least_squares, minimize
+from sosolve.scipy_api.failures import FitError
+
+X = np.linspace(0.0, 4.0, 40)
+Y = 2.5 * np.exp(-1.3 * X) + 0.5 + 0.05 * np.cos(7.0 * X)
+
+
+def decay(x, a, b, c):
+    return a * np.exp(-b * x) + c
+
+
+def test_a_huge_derivative_makes_no_point_stationary():
+    x = np.linspace(0.1, 10.0, 60)
+    y = 2.0 * np.sqrt(x + 1.0)
+    with pytest.raises(FitError, match=r"at the edge of where the model exists: .* for parameters \[1\]"):
+        curve_fit(lambda x, a, b: a * np.sqrt(x + b), x, y, [-2.413, 0.183])
+
+
+def test_a_flat_start_is_called_flat():
+    with pytest.raises(FitError, match=r"does not change with parameters \[0, 1, 2\]"):
+        curve_fit(lambda x, a, k, m: a / (1.0 + np.exp(-k * (x - m))), X, Y, [7.226, 9.264, 18.644])
+
+
+@pytest.mark.parametrize(
+    ("model", "p0", "lost"),
+    [
+        (lambda x, a, b, c: a * np.abs(x - b) + c, [1.0, 1.0, 1.0], (False, True, True)),
+        (lambda x, a, b, c: np.array([a * math.exp(-(b + c) * t) for t in x]), [1.0, 1.0, 0.3], (False, True, True)),
+    ],
+    ids=["kink outside", "sum of rates"],
+)
+def test_noise_of_differences_identifies_nothing(model, p0, lost):
+    with pytest.warns(OptimizeWarning, match="not identifiable"):
+        _, pcov = curve_fit(model, X, Y, p0)
+    assert np.isinf(pcov).all()
+    with pytest.warns(ConvergenceWarning, match="do not determine b, c"):
+        fit = NonlinearLeastSquares(model, p0=p0).fit(X[:, None], Y)
+    assert tuple(np.isnan(list(fit.stderr_.values()))) == lost
+
+
+def test_points_of_infinite_sigma_do_not_count():
+    sigma = np.r_[np.inf, np.full(39, 0.1)]
+    for absolute in (False, True):
+        want = curve_fit(decay, X[1:], Y[1:], sigma=sigma[1:], absolute_sigma=absolute)
+        got = curve_fit(decay, X, Y, sigma=sigma, absolute_sigma=absolute)
+        np.testing.assert_allclose(got[0], want[0], rtol=1e-9)
+        np.testing.assert_allclose(got[1], want[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("sigma", [1e200, np.full(40, 1e-200)], ids=["huge", "tiny"])
+def test_sigma_beyond_the_range_of_squares(sigma):
+    want = curve_fit(decay, X, Y)
+    got = curve_fit(decay, X, Y, sigma=sigma)
+    np.testing.assert_allclose(got[0], want[0], rtol=1e-9)
+    np.testing.assert_allclose(got[1], want[1], rtol=1e-6)
+    with pytest.raises(ValueError, match="squares of y / sigma"):
+        curve_fit(decay, X, Y, sigma=sigma, absolute_sigma=True)
+
+
+def test_forms_of_functions_and_starts():
+    @functools.wraps(decay)
+    def wrapped(*args):
+        return decay(*args)
+
+    want = curve_fit(decay, X, Y)[0]
+    np.testing.assert_allclose(curve_fit(wrapped, X, Y)[0], want, rtol=1e-9)
+    np.testing.assert_allclose(curve_fit(decay, X, Y, np.ones((1, 3)))[0], want, rtol=1e-9)
+    np.testing.assert_allclose(curve_fit(decay, X, Y, ftol=0.0)[0], want, rtol=1e-9)
+    for p0 in (None, [1.0]):
+        with pytest.raises(TypeError, match="must be a function"):
+            curve_fit(3, X, Y, p0)
+
+
+def test_iterations_are_written_in_scipys_columns(capsys):
+    least_squares(lambda p: decay(X, *p) - Y, np.ones(3), verbose=2)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["Iteration", "Total", "nfev", "Cost", "Cost", "reduction", "Step", "norm", "Optimality"]
+    assert lines[1].split()[:2] == ["1", "2"]
+
+
+def test_one_step_for_all_parameters():
+    found = least_squares(lambda p: decay(X, *p) - Y, np.ones(3), diff_step=[1e-6])
+    np.testing.assert_allclose(found.x, curve_fit(decay, X, Y)[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["BFGS", "L-BFGS-B", "TNC", "trust-exact"])
+def test_options_of_scipys_algorithms_are_no_strangers(method):
+    options = {"c1": 1e-4, "maxls": 20, "max_trust_radius": 100.0, "eta": -1, "stepmx": 1.0, "hess_inv0": np.eye(2)}
+    if method == "trust-exact":
+        options["eta"] = 0.1
+    found = minimize(scipy.optimize.rosen, [1.3, 0.7], method=method, options=options)
+    assert found.success
+
+
+@pytest.mark.parametrize("method", ["L-BFGS-B", "TNC"])
+def test_tol_counts_for_the_value_too(method):
+    found = minimize(scipy.optimize.rosen, [1.3, 0.7], method=method, tol=1e-10)
+    assert found.success
+    np.testing.assert_allclose(found.x, 1.0, atol=1e-6)
+    drowned = minimize(lambda x: 1e9 + scipy.optimize.rosen(x), [-1.2, 1.0], method=method, bounds=[(-3, 3)] * 2)
+    assert not drowned.success
