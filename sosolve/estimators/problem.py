@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse
@@ -28,7 +28,7 @@ from .inputs import check_indices, checked_data, refuse_masked, refuse_missing, 
 from .labels import classes_and_codes
 from .offsets import checked_offset
 from .penalty import PenaltyTerms
-from .placement import on_host, placed
+from .placement import Placement, on_host, placed
 
 #: Entries of X from which a pass for the check of NaN and inf is saved.
 FINITE_LATER = 1_000_000
@@ -60,30 +60,17 @@ class Problem:
         careful: bool = False,
         offset=None,
     ):
-        # For large unweighted data the first pass finds NaN and inf on its way.
-        found_later = (
-            not careful
-            and isinstance(X, np.ndarray)
-            and X.ndim == 2
-            and X.shape[0] >= X.shape[1]
-            and X.size >= FINITE_LATER
-            and sample_weight is None
-            and estimator.class_weight is None
-        )
+        # 1. Arrays in one library, checked
         self.name = type(estimator).__name__
-        wanted, there = estimator.device, None
-        if is_there(X):
-            X, there = (X.tocsr().get(), None) if wanted == "cpu" else (stand_in(X), placed_there(X, self.name))
-            y, sample_weight = (to_host(a) if is_cupy_array(a) else a for a in (y, sample_weight))
-        X, y, sample_weight = (on_host(a, wanted, self.name) for a in (X, y, sample_weight))
-        for name, array in (("X", X), ("y", y), ("sample_weight", sample_weight)):
-            refuse_masked(array, name, self.name)
-        refuse_missing(y, self.name)
-        check_indices(X)
+        found_later = not careful and _may_look_later(estimator, X, sample_weight)
+        self.unseen = found_later  # whether there may be NaN, inf or far outliers in X
+        wanted = estimator.device
+        X, y, sample_weight, there = self._brought(X, y, sample_weight, wanted)
         xp, _, where = get_namespace_and_device(X)
         X, y = checked_data(estimator, X, y, xp, not found_later)
         if scipy.sparse.issparse(X):
             X = summed(X)
+        # 2. Classes, outputs and penalty
         self.classes, codes = classes_and_codes(y)
         self.n_classes = self.classes.shape[0]
         if self.n_classes < 2:
@@ -92,12 +79,13 @@ class Problem:
                 "classes: check how y was selected or split"
             )
         self.outputs = estimator._outputs(to_host(self.classes))
-        loss = self.outputs.loss
+        n_outputs = self.outputs.loss.n_outputs
         self.penalty = PenaltyTerms.of(estimator, X.shape[1])
+        # 3. Where to compute, and the data there
         leaves_one_out = isinstance(getattr(estimator, "cv", None), str)
         if wanted == "auto" and (leaves_one_out or not self.penalty.at(C, l1_ratio, 1.0).is_smooth):
             wanted = "cpu"
-        self.given, self.placement = X, there or placed(X, wanted, loss.n_outputs, self.name, xp, where)
+        self.given, self.placement = X, there or placed(X, wanted, n_outputs, self.name, xp, where)
         self.X, self.xp, self.device = self.placement.X, self.placement.xp, self.placement.device
         self.codes = codes if self.xp is np and is_numpy_array(codes) else self.moved(codes)
         wide = None if offset is None else checked_offset(offset, X.shape[0], self.n_classes)
@@ -105,21 +93,38 @@ class Problem:
         self.offset = None if wide is None else self.array(self.outputs.offset(wide))
         self.total, self.weights = self._weigh(estimator, X, sample_weight)
         self.prior = self._prior()
+        # 4. The model in the standardised basis, and the objective
         self._penalise(C, l1_ratio)
+        self.inverse: Callable[[Array], Array] | None = None  # of the curvature, from a start on a sample
+        self.share = 0.0 if careful or scipy.sparse.issparse(X) else start_share(*X.shape, n_outputs)
+        self._standardise(bool(estimator.fit_intercept))
+        self._state()
+
+    def _brought(self, X, y, sample_weight, wanted: str | None) -> tuple[Any, Any, Any, Placement | None]:
+        """Return X, y and the weights for scikit-learn's checks, and the placement of a sparse X on a device."""
+        there = None
+        if is_there(X):
+            X, there = (X.tocsr().get(), None) if wanted == "cpu" else (stand_in(X), placed_there(X, self.name))
+            y, sample_weight = (to_host(a) if is_cupy_array(a) else a for a in (y, sample_weight))
+        X, y, sample_weight = (on_host(a, wanted, self.name) for a in (X, y, sample_weight))
+        for name, array in (("X", X), ("y", y), ("sample_weight", sample_weight)):
+            refuse_masked(array, name, self.name)
+        refuse_missing(y, self.name)
+        check_indices(X)
+        return X, y, sample_weight, there
+
+    def _standardise(self, intercept: bool) -> None:
+        """Set the model in the standardised basis; that of large data comes from a sample of the rows."""
         thin = self.penalty.is_plain and pays(self.X, self.alpha)
         make = ThinModel if thin else (CopiedModel if suits(self.X) else LinearModel).standardised
-        self.unseen = found_later  # whether there may be NaN, inf or far outliers in X
-        self.inverse: Callable[[Array], Array] | None = None  # of the curvature, from a start on a sample
-        self.share = 0.0 if careful or scipy.sparse.issparse(X) else start_share(*X.shape, loss.n_outputs)
-        drawn, intercept = self._drawn if found_later else None, bool(estimator.fit_intercept)
+        drawn = self._drawn if self.unseen else None
         moments = None if drawn is None else moments_of_sample(drawn[1], intercept, kernels_for(self.X))
         #: Whether the rows of the sample are like all rows as far as they tell: then its factor preconditions them all.
         self.ordinary = moments is not None
-        arguments = (self.X, self.weights, self._strength(), loss.n_outputs, intercept)
+        arguments = (self.X, self.weights, self._strength(), self.outputs.loss.n_outputs, intercept)
         self.model = make(*arguments, moments=moments) if self.ordinary else make(*arguments)
-        if found_later and not (self._is_finite(self.model.mean) and self._is_finite(self.model.variance)):
-            assert_all_finite(X, estimator_name=self.name, input_name="X")
-        self._state()
+        if self.unseen and not (self._is_finite(self.model.mean) and self._is_finite(self.model.variance)):
+            self.check_finite()
 
     def _penalise(self, C: float, l1_ratio: float) -> None:
         """Set the strength of the penalty beside the mean loss, and its share of L1."""
@@ -375,3 +380,15 @@ class Problem:
         """The smallest of the weights that are not zero."""
         xp = self.xp
         return float(xp.min(xp.where(self.weights > 0.0, self.weights, xp.max(self.weights))))
+
+
+def _may_look_later(estimator: LinearClassifier, X: Any, sample_weight: Any) -> bool:
+    """Return whether the first pass finds NaN and inf on its way, so that no pass is spent on them: large data."""
+    return (
+        isinstance(X, np.ndarray)
+        and X.ndim == 2
+        and X.shape[0] >= X.shape[1]
+        and X.size >= FINITE_LATER
+        and sample_weight is None
+        and estimator.class_weight is None
+    )

@@ -101,10 +101,10 @@ ATTACKS = {
 
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
 def test_what_is_no_formula_is_refused_at_once_in_three_parts(attack):
-    began = time.perf_counter()
+    began = time.thread_time()  # of this thread alone: other processes do not count
     with pytest.raises(ValueError) as caught:
         parse(attack, 1)
-    assert time.perf_counter() - began < 0.1
+    assert time.thread_time() - began < 0.1
     message = str(caught.value)
     assert message.startswith("Received ")
     assert " Expected " in message
@@ -150,9 +150,9 @@ def test_limits_are_wide_enough_for_real_formulas():
 @pytest.mark.parametrize("text", ["a*" + "*".join(["x"] * 240), "+".join(f"a{i}*exp(-b{i}*x)" for i in range(30))])
 def test_the_largest_formulas_compile_within_seconds(text):
     formula, x = parse(text, 1), np.linspace(0.0, 1.0, 5)
-    began = time.perf_counter()
+    began = time.thread_time()
     value, J = formula.value_and_jacobian(x, np.ones(formula.size))
-    assert time.perf_counter() - began < 5.0
+    assert time.thread_time() - began < 5.0
     assert np.isfinite(value).all()
     assert J.shape == (5, formula.size)
 

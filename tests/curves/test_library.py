@@ -189,12 +189,12 @@ def test_guesses_ignore_order_bad_points_and_what_lies_outside_the_domain():
 def test_a_guess_for_many_points_looks_at_few():
     rng = np.random.default_rng(0)
     x = rng.uniform(0.0, 4.0, 100_000)
-    began = time.perf_counter()
+    began = time.thread_time()
     for name in ("pseudo_voigt", "sine"):
         y = library.model(name).formula.value(x, np.array(TRUTH[name](rng)))
         found = fit(library.model(name).formula, x[:500], y[:500], library.model(name).guess(x, y))
         assert abs(found.fun).max() < 1e-8
-    assert time.perf_counter() - began < 5.0
+    assert time.thread_time() - began < 5.0
 
 
 def test_a_falling_logistic_has_a_negative_slope_and_its_top_above():
