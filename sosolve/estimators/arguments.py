@@ -52,10 +52,19 @@ def strength_and_mixture(estimator: BaseEstimator) -> tuple[float, float]:
                 "'l1_ratio=None' was deprecated in scikit-learn 1.8, an error from 1.10 on: use 0 <= l1_ratio <= 1."
             )
         C, l1_ratio = float(C), float(l1_ratio or 0.0)
-    else:
-        C, l1_ratio = _deprecated_penalty(penalty, float(C), l1_ratio)
-    check_solver_name(estimator.solver, l1_ratio, estimator.dual, unpenalised=np.isinf(C))
+        name = None if np.isinf(C) else penalty_name(l1_ratio)
+        if name is None and 0.0 < l1_ratio < 1.0:
+            _advise("l1_ratio parameter is only used when penalty is 'elasticnet'. Got (penalty=None)")
+        check_solver_name(estimator.solver, name, estimator.dual)
+        return C, l1_ratio
+    C, l1_ratio = _deprecated_penalty(penalty, float(C), l1_ratio)
+    check_solver_name(estimator.solver, penalty, estimator.dual)
     return C, l1_ratio
+
+
+def penalty_name(l1_ratio: float) -> str:
+    """Return scikit-learn's name of the penalty with this share of L1."""
+    return {0.0: "l2", 1.0: "l1"}.get(l1_ratio, "elasticnet")
 
 
 def _deprecated_penalty(penalty: str | None, C: float, l1_ratio: float | None) -> tuple[float, float]:
@@ -119,7 +128,7 @@ def mixtures(estimator: BaseEstimator) -> list[float]:
             f"l1_ratios must be an array-like of numbers between 0 and 1; got (l1_ratios={l1_ratios!r}): use (0,) for "
             "L2, (1,) for L1"
         )
-    check_solver_name(estimator.solver, max(found), estimator.dual, unpenalised=False)
+    check_solver_name(estimator.solver, penalty_name(float(max(found))), estimator.dual)
     return [float(r) for r in found]
 
 
@@ -131,7 +140,10 @@ def strengths(Cs: object) -> np.ndarray:
     ValueError
         If one is not positive.
     """
-    found = np.logspace(-4, 4, Cs) if isinstance(Cs, Integral) else np.asarray(Cs, dtype=np.float64)
+    try:
+        found = np.logspace(-4, 4, Cs) if isinstance(Cs, Integral) else np.asarray(Cs, dtype=np.float64)
+    except (TypeError, ValueError):  # ragged, or no numbers
+        found = np.zeros(0)
     if found.ndim != 1 or not len(found) or not (found > 0.0).all():
         raise ValueError(
             f"received Cs={Cs!r}; expected a whole number, or a list of positive numbers (np.inf for no penalty): "
@@ -230,7 +242,7 @@ def _replacement(penalty: str | None) -> str:
     return {"l1": "l1_ratio=1", "l2": "l1_ratio=0", None: "C=np.inf"}.get(penalty, "l1_ratio=(a number in 0 .. 1)")
 
 
-def check_solver_name(solver: object, l1_ratio: float, dual: bool, unpenalised: bool) -> None:
+def check_solver_name(solver: object, penalty: str | None, dual: bool) -> None:
     """Check that a solver given by name can do what it is asked for, as in scikit-learn.
 
     "auto" and instances of solvers are left alone.
@@ -238,10 +250,8 @@ def check_solver_name(solver: object, l1_ratio: float, dual: bool, unpenalised: 
     Parameters
     ----------
     solver : str or Solver
-    l1_ratio : float
-        Share of L1 in the penalty.
+    penalty : {"l1", "l2", "elasticnet", None}
     dual : bool
-    unpenalised : bool
 
     Raises
     ------
@@ -250,20 +260,28 @@ def check_solver_name(solver: object, l1_ratio: float, dual: bool, unpenalised: 
     """
     if not isinstance(solver, str):
         return
-    if solver in SMOOTH_ONLY and l1_ratio > 0.0 and not unpenalised:
+    if solver in SMOOTH_ONLY and penalty not in ("l2", None):
         raise ValueError(
-            f"Solver {solver} supports only 'l2' or None penalties, got l1_ratio={l1_ratio:g}: set l1_ratio=0, or "
-            "solver='auto'"
+            f"Solver {solver} supports only 'l2' or None penalties, got {penalty} penalty: set l1_ratio=0 and leave "
+            "penalty out, or set solver='auto'"
         )
     if dual and solver not in DUAL:
         raise ValueError(f"Solver {solver} supports only dual=False, got dual=True: leave dual out")
-    if solver == "liblinear" and 0.0 < l1_ratio < 1.0 and not unpenalised:
+    if solver == "liblinear" and penalty == "elasticnet":
         raise ValueError(
-            f"Only 'saga' solver supports elasticnet penalty, got solver=liblinear. (l1_ratio={l1_ratio:g}: set it to "
-            "0 or 1, or solver='auto')"
+            "Only 'saga' solver supports elasticnet penalty, got solver=liblinear. (Set l1_ratio to 0 or 1, or "
+            "solver='auto'.)"
         )
-    if solver == "liblinear" and unpenalised:
-        raise ValueError("penalty=None is not supported for the liblinear solver: use a finite C, or solver='auto'")
+    if solver == "liblinear" and penalty is None:
+        raise ValueError(
+            "C=np.inf as well as penalty=None is not supported for the liblinear solver: use a finite C, or "
+            "solver='auto'"
+        )
+    if solver == "liblinear" and penalty == "l1" and dual:
+        raise ValueError(
+            "Unsupported set of arguments: The combination of penalty='l1' and loss='logistic_regression' are not "
+            "supported when dual=True: leave dual out"
+        )
 
 
 def check_liblinear_classes(solver: object, n_classes: int) -> None:

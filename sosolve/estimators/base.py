@@ -39,7 +39,7 @@ from .optimality import percent
 from .outputs import OneRowEach
 from .placement import DEVICES, guarded
 from .problem import Problem
-from .scores import linear_scores, log_softmax
+from .scores import linear_scores, log_softmax, probabilities
 from .second import checked, doubted, gone_on, may_go_on, settled
 from .threads import fit_threads
 
@@ -280,8 +280,7 @@ class LinearClassifier(CallbackSupportMixin, ScoredWithOffset, LinearClassifierM
         NotFittedError, ValueError
             As `decision_function`.
         """
-        logs = self._log_proba(X, "predict_proba", offset)
-        return array_namespace(logs).exp(logs)
+        return probabilities(self._log_proba(X, "predict_proba", offset))
 
     def predict_log_proba(self, X, offset=None):
         """Return the logarithms of the probabilities: log-softmax of the scores, finite for any finite score.

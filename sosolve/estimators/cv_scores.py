@@ -110,7 +110,9 @@ class TestRows:
 
     def __init__(self, scorer: Callable, X, classes, codes, rows: np.ndarray, params: Mapping[str, object]):
         self.scorer, self.X, self.y = scorer, X[rows], codes[rows] if is_direct(scorer) else classes[codes[rows]]
-        self.params = check_method_params(X, params=dict(params), indices=rows)
+        found = check_method_params(X, params=dict(params), indices=rows)
+        # one weight for all rows changes no average
+        self.params = {k: v for k, v in found.items() if k != "sample_weight" or np.ndim(v)}
         if is_direct(scorer) and not np.any(self.params.get("sample_weight", 1.0)):
             raise ValueError(
                 f"received a fold whose {len(self.y)} test rows have no weight; expected some in each, there is no "
@@ -120,10 +122,20 @@ class TestRows:
     def score(self, estimator: BaseEstimator, z: np.ndarray | None = None) -> float:
         """Return the score of a fitted estimator, from its predictors of these rows where they are known."""
         if not is_direct(self.scorer):
-            return float(self.scorer(estimator, self.X, self.y, **self.params))
+            return _number(self.scorer(estimator, self.X, self.y, **self.params))
         if z is None:
             z = self.X @ estimator.coef_.T + estimator.intercept_
         return self.scorer(z, self.y, **self.params)
+
+
+def _number(score: object) -> float:
+    """Return what a scorer found as a number: an array of one is one."""
+    try:
+        return float(score if np.ndim(score) == 0 else np.asarray(score).item())  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"received {score!r} from the scorer; expected a number: return one, the higher the better"
+        ) from None
 
 
 def best_of_all(scores: np.ndarray) -> tuple[int, int]:

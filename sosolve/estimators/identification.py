@@ -80,6 +80,9 @@ def identify(problem: Problem, result: Result, change: float, names: Sequence) -
     -------
     Identification
     """
+    if problem.one_sided and result.status is Status.SEPARATED:
+        note = "that one class alone has weight, so that the intercept may grow for ever: give another class some"
+        return Identification(notes=(note,))
     if not problem.penalty.is_smooth or result.status is Status.NONFINITE or problem.one_sided:
         return Identification()
     if problem.alpha > 0.0:

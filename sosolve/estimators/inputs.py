@@ -135,7 +135,13 @@ def _within(index: np.ndarray, size: int) -> bool:
 
 
 def summed(X: Any) -> Any:
-    """Return a CSR matrix without duplicates, for their squares are not additive: itself, or a copy."""
+    """Return a CSR matrix without duplicates, for their squares are not additive: itself, or a copy.
+
+    What its arrays hold beyond the last row is left out, in views of them.
+    """
+    if len(X.data) != len(X.indices) or len(X.data) != X.indptr[-1]:
+        end = X.indptr[-1]
+        X = type(X)((X.data[:end], X.indices[:end], X.indptr), shape=X.shape)
     if X.has_canonical_format:
         return X
     X = X.copy()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from array_api_compat import array_namespace, device, is_numpy_array
 from sklearn.utils.multiclass import check_classification_targets
@@ -14,6 +16,14 @@ from ..protocols import Array
 COUNTED = 65_536
 #: Labels from which floats are looked at as whole numbers first: scikit-learn's check sorts them.
 MANY = 10_000
+#: As scikit-learn warns, where there are more than so many labels.
+FEW, MANY_CLASSES = (
+    20,
+    (
+        "The number of unique classes is greater than 50% of the number of samples. `y` could represent a regression "
+        "problem, not a classification problem."
+    ),
+)
 
 
 def classes_and_codes(y: Array) -> tuple[Array, Array]:
@@ -43,7 +53,10 @@ def classes_and_codes(y: Array) -> tuple[Array, Array]:
         check_classification_targets(y)
         return tuple(xp.unique_inverse(y))
     if y.dtype.kind in "biu":  # whole numbers and booleans are always classes
-        return _of_whole_numbers(y)
+        classes, codes = _of_whole_numbers(y)
+        if len(y) > FEW and len(classes) > round(0.5 * len(y)):
+            warnings.warn(MANY_CLASSES, UserWarning, stacklevel=2)
+        return classes, codes
     if y.dtype.kind == "f" and len(y) >= MANY and np.abs(y).max() < 2**31:  # NaN is not below
         whole = y.astype(np.int64)
         if np.array_equal(whole, y):

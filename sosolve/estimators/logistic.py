@@ -194,6 +194,11 @@ class LogisticRegression(LinearClassifier):
         """
         return self._fit(X, y, sample_weight, *strength_and_mixture(self), offset)
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = not (isinstance(self.solver, str) and self.solver == "liblinear")
+        return tags
+
     def _outputs(self, classes):
         check_liblinear_classes(self.solver, len(classes))
         return OneRow(2) if len(classes) == 2 else OneRowEach(len(classes))

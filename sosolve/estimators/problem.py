@@ -303,15 +303,15 @@ class Problem:
         cold, self.warm = self._theta(coef, intercept), False
         if estimator.warm_start and hasattr(estimator, "coef_"):
             shape = self.outputs.to_attributes(coef, intercept, True)[0].shape
-            old_classes, classes = to_host(estimator.classes_), to_host(self.classes)
-            if tuple(estimator.coef_.shape) != tuple(shape) or not np.array_equal(old_classes, classes):
+            if tuple(estimator.coef_.shape) != tuple(shape):
+                classes = list(to_host(estimator.classes_))[:5]
                 raise ValueError(
                     f"{self.name} received warm_start=True with coef_ of shape {tuple(estimator.coef_.shape)} for the "
-                    f"classes {list(old_classes)[:5]}, but this data asks for shape {tuple(shape)} and the classes "
-                    f"{list(classes)[:5]}: fit a clone, or set warm_start=False"
+                    f"classes {classes}, but this data asks for shape {tuple(shape)} and the classes "
+                    f"{list(to_host(self.classes))[:5]}: fit a clone, or set warm_start=False"
                 )
             old = estimator.coef_.toarray() if scipy.sparse.issparse(estimator.coef_) else to_host(estimator.coef_)
-            constants = np.broadcast_to(to_host(estimator.intercept_), shape[:1])
+            constants = np.broadcast_to(to_host(estimator.intercept_), shape[:1]).copy()  # PyTorch wants to write
             if self.outputs.loss.is_invariant and self.penalty.is_smooth:
                 old = old - old.mean(axis=0)  # as at the optimum: dense Newton steps lift what acts on sums
             warm = self._theta(*self.outputs.from_attributes(self.array(old), self.array(constants)))
@@ -351,7 +351,8 @@ class Problem:
         coef, intercept = self.outputs.to_attributes(self.penalty.clip(coef), intercept, self.penalty.centred())
         found = {"coef_": coef, "intercept_": intercept}
         home, astype, dtype = self.placement.home, self.xp.astype, self.X.dtype
-        return {name: home(astype(a, dtype, copy=False)) for name, a in found.items()}
+        most = float(self.xp.finfo(dtype).max)  # coefficients of a column of 1e-310 would be infinite
+        return {name: home(astype(self.xp.clip(a, -most, most), dtype, copy=False)) for name, a in found.items()}
 
     def separated(self, point: Point) -> bool:
         """Return whether the value proves that no finite optimum exists.

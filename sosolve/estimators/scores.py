@@ -19,6 +19,7 @@ def linear_scores(X: Any, coef: Any, intercept: Array) -> Array:
 
     They are limited to a quarter of the largest number of the dtype, so that differences are finite.
     """
+    coef = coef[None, :] if coef.ndim == 1 else coef  # set by hand, for two classes
     with np.errstate(over="ignore", invalid="ignore"):
         scores = X @ coef.T
         scores = (scores.toarray() if scipy.sparse.issparse(scores) else scores) + intercept
@@ -45,4 +46,11 @@ def log_softmax(scores: Array) -> Array:
     if scores.shape[1] == 1:
         scores = xp.concat([xp.zeros_like(scores), scores], axis=1)
     scores = scores - xp.max(scores, axis=1, keepdims=True)
-    return scores - xp.log(xp.sum(xp.exp(scores), axis=1, keepdims=True))
+    with np.errstate(under="ignore"):  # whatever the caller has set: a probability of zero is right
+        return scores - xp.log(xp.sum(xp.exp(scores), axis=1, keepdims=True))
+
+
+def probabilities(logs: Array) -> Array:
+    """Return exp(logs), with those that are too small for a number as zeros."""
+    with np.errstate(under="ignore"):
+        return array_namespace(logs).exp(logs)

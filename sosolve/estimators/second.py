@@ -81,7 +81,8 @@ def gone_on(
 
 def doubted(result: Result, proof: Optimality, solver: Solver) -> bool:
     """Return whether the exact decrement at the end of a fit contradicts its status."""
-    return result.converged and proof.decrement > (DOUBT * solver.decrement_tol**2 + ROUNDING) * proof.value
+    tol = solver.decrement_tol
+    return result.converged and proof.decrement > (DOUBT * tol * tol + ROUNDING) * proof.value
 
 
 def checked(problem: Problem, solver: Solver, result: Result) -> tuple[Solver, Result]:
@@ -89,10 +90,10 @@ def checked(problem: Problem, solver: Solver, result: Result) -> tuple[Solver, R
 
     Then the decrement is rounding of a gradient that is summed over columns of very different units.
     """
-    why, limit = "the exact decrement is above the tolerance", solver.max_iter or 0
+    why, limit, tol = "the exact decrement is above the tolerance", solver.max_iter or 0, solver.decrement_tol
     short = replace(solver, max_iter=min(limit, result.n_iter + CHECKS))
     exact, found = gone_on(problem, short, result, why, None)
-    if found.converged or result.value - found.value > DOUBT * solver.decrement_tol**2 * abs(result.value):
+    if found.converged or result.value - found.value > DOUBT * tol * tol * abs(result.value):
         return replace(exact, max_iter=limit), found
     return solver, result
 
