@@ -49,15 +49,17 @@ def test_kernels_equal_the_reference(storage):
         same(to_host(call(kernels, X_there, there)), call(reference, X, v))
 
 
-@pytest.mark.parametrize("d", [1, 3, 8, 33, 100, 101, 260, 512, 514, 1030, 4096, 5000])
+@pytest.mark.parametrize("d", [1, 3, 8, 33, 100, 101, 128, 129, 256, 260, 512, 514, 1030, 4096, 5000])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_fused_pass_for_each_plan(d, dtype):
-    """Each width, for more rows than one wave of blocks takes; twice the same bits."""
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_fused_pass_for_each_plan(d, dtype, order, first):
+    """Each width and order, aligned and not, for more rows than one wave of blocks takes; twice the same bits."""
     rng = np.random.default_rng(d)
-    n = 2_000_000 // d + 77
-    X, w = rng.standard_normal((n, d)).astype(dtype), rng.standard_normal(d) / np.sqrt(d)
+    n = 8 * (200_000 // d + 1)
+    X, w = np.asarray(rng.standard_normal((n, d)), dtype=dtype, order=order), rng.standard_normal(d) / np.sqrt(d)
     y, s, h = (rng.random(n) < 0.5).astype(float), rng.random(n) / n, rng.random(n) / n
-    A = on_device(X)
+    A, X, y, s, h = (a[first:] for a in (on_device(X), X, y, s, h))
     kernels = kernels_for(A)
     found = to_host(kernels.logistic_linear(A, *map(on_device, (y, s, w)), 0.3))
     same(found, reference.logistic_linear(X, y, s, w, 0.3), 1e-11)

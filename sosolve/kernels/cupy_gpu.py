@@ -1,9 +1,10 @@
 """The kernels of `reference` on an NVIDIA device; same names, same meaning, arrays of CuPy in and out.
 
-Four ways of running a pass, by the shape of X alone:
+Five ways of running a pass, by the shape of X alone:
 
 - one output and C order, up to some thousands of columns: one launch that reads X once (`cuda/rows.cu`);
-- F order, or up to 16 outputs, for some hundreds of columns: the same through shared memory (`cuda/tiles.cu`);
+- one output and F order, up to 256 columns: likewise (`cuda/strips.cu`);
+- wider F order, or up to 16 outputs, for some hundreds of columns: the same through shared memory (`cuda/tiles.cu`);
 - any other dense X: cuBLAS on chunks of rows in double precision, with the losses in kernels of our own;
 - CSR: products of our own, X' r by a transposed copy that is made once for each matrix (`cuda/sparse.cu`).
 

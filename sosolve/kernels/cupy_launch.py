@@ -1,4 +1,4 @@
-"""How a fused pass over a dense X is cut and launched: `Rows` and `Tiles`, and what all launches share.
+"""How a fused pass over a dense X is cut and launched: `Rows`, `Strips` and `Tiles`, and what all launches share.
 
 The number of blocks, and with it the order of every sum, follows from the shape of X alone.
 """
@@ -15,6 +15,9 @@ THREADS = 256
 #: Entries of X a block of the fused pass works off at least, and most blocks: enough to fill any device ten times
 #: over, so that the last ones to finish leave little of it idle.
 BLOCK_ENTRIES, MAX_BLOCKS = 32_768, 4_096
+#: Warps of a block; most columns of `Strips`, most of a warp where two blocks share a multiprocessor, and entries that a
+#: lane keeps in registers; twice as many of float32 where one block has the registers alone.
+WARPS, WIDEST_STRIPS, FEW_COLUMNS, PER_STRIP = THREADS // 32, 256, 16, 32
 #: Numbers in all slots together, where a slot is large.
 MAX_SLOTS = 2**22
 #: Most columns that a lane keeps in registers, and most of `Rows`: those of 256 lanes.
@@ -32,6 +35,11 @@ def doubles(a):
 def grid_of(count: int) -> tuple[int]:
     """Return the grid of a kernel whose threads walk over `count` items."""
     return (int(min(max(1, -(-count // THREADS)), MAX_BLOCKS)),)
+
+
+def blocks_of(X) -> int:
+    """Return the blocks of a pass with few sums."""
+    return int(max(1, min(MAX_BLOCKS, X.shape[0] * X.shape[1] // BLOCK_ENTRIES)))
 
 
 def one_weight(s) -> np.int32:
@@ -57,32 +65,43 @@ def added(partial):
     return out
 
 
-def plan_for(X, K: int) -> Rows | Tiles | None:
+def plan_for(X, K: int) -> Rows | Strips | Tiles | None:
     """Return how to run a fused pass over X for K outputs, None where no kernel of our own does."""
     if hasattr(X, "indptr") or not X.shape[0] or not X.shape[1]:
         return None
-    if K == 1 and Rows.fits(X):
-        return Rows(X)
+    for kind in (Rows, Strips) if K == 1 else ():
+        if kind.fits(X):
+            return kind(X)
     return Tiles(X, K) if Tiles.fits(X, K) else None
+
+
+def pack_of(X, stride: int, length: int = 0) -> int:
+    """Return how many entries one load of at most 16 bytes takes: it is aligned and ends with a row of `length`."""
+    itemsize = X.dtype.itemsize
+    entries = 16 // itemsize
+    while entries > 1 and (length % entries or (X.data.ptr | stride) % (entries * itemsize)):
+        entries //= 2
+    return entries
 
 
 class Rows:
     """One output and X in C order, through `cuda/rows.cu`: rows live in registers."""
 
+    source = "rows"
+
     def __init__(self, X):
         n, d = X.shape
         itemsize, stride = X.dtype.itemsize, X.strides[0]
-        aligned = 16 // itemsize
-        while aligned > 1 and (d % aligned or stride % (aligned * itemsize) or X.data.ptr % (aligned * itemsize)):
-            aligned //= 2
+        aligned = pack_of(X, stride, d)
         lanes = power_of_two(-(-d // aligned))
         team = 1 if d <= 32 * PER_LANE else THREADS // 32
         packs = -(-d // (aligned * lanes * team))
-        batch = min(lanes, 8 if packs * aligned <= 4 else 4 if packs * aligned * itemsize <= 64 else 2)
+        held = packs * aligned * itemsize
+        batch = min(lanes, 16 if held <= 8 else 8 if packs * aligned <= 4 else 4 if held <= 64 else 2)
         self.n, self.d = n, d
         self.head = (X, np.int64(stride // itemsize), np.int64(n), np.int32(d))
         self.constants = {"T": c_type(X.dtype), "V": aligned, "C": packs, "R": batch, "L": lanes, "TEAM": team}
-        self.blocks = int(max(1, min(MAX_BLOCKS, n * d // BLOCK_ENTRIES)))
+        self.blocks = blocks_of(X)
         groups = THREADS // (lanes * team)
         self.shared = 8 * max(groups * (d + 2), 2 * (THREADS // 32) * batch)
 
@@ -93,7 +112,7 @@ class Rows:
         return d <= WIDEST and (d == 1 or (X.strides[1] == itemsize and X.strides[0] >= d * itemsize))
 
     def _launch(self, function, *arguments) -> None:
-        run = kernel("rows", function, **self.constants)
+        run = kernel(self.source, f"{function}_{self.source}", **self.constants)
         run((self.blocks,), (THREADS,), (*self.head, *arguments), shared_mem=self.shared)
 
     def _sums(self, function, *arguments):
@@ -106,26 +125,48 @@ class Rows:
     def linear(self, w, b):
         """Return z, (n, 1)."""
         z = cupy.empty(self.n)
-        self._launch("linear_rows", doubles(w), doubles(b), z)
+        self._launch("linear", doubles(w), doubles(b), z)
         return z[:, None]
 
     def transposed(self, r):
         """Return (X' r, sum r)."""
-        return self._sums("transposed_rows", doubles(r))[:2]
+        return self._sums("transposed", doubles(r))[:2]
 
     def normal(self, h, s, w, b):
         """Return (X' u, sum u) with u = h * (X w + b)."""
-        return self._sums("normal_rows", doubles(h), doubles(w), doubles(b))[:2]
+        return self._sums("normal", doubles(h), doubles(w), doubles(b))[:2]
 
     def fused(self, loss, y, s, w, b, reference):
         """Return (value, z, curvature rows, X' r, sum r)."""
         z, h, s = cupy.empty((self.n, 1)), cupy.empty((self.n, 1)), doubles(s)
-        g, total, value = self._sums(f"{loss}_rows", doubles(y), s, one_weight(s), doubles(w), doubles(b), z, h)
+        g, total, value = self._sums(loss, doubles(y), s, one_weight(s), doubles(w), doubles(b), z, h)
         return value, z, h, g, total
 
 
+class Strips(Rows):
+    """One output and X in F order, through `cuda/strips.cu`: columns of some rows live in registers."""
+
+    source = "strips"
+
+    def __init__(self, X):
+        (n, d), itemsize, stride = X.shape, X.dtype.itemsize, X.strides[1]
+        columns = -(-d // WARPS)
+        room = PER_STRIP * (2 if columns > FEW_COLUMNS and itemsize == 4 else 1) // columns
+        rows = min(pack_of(X, stride), 1 << (room.bit_length() - 1))
+        packs = max(1, min(4, 1 << ((room // rows).bit_length() - 1)))
+        self.n, self.d, self.blocks = n, d, blocks_of(X)
+        self.head = (X, np.int64(stride // itemsize), np.int64(n), np.int32(d))
+        self.constants = {"T": c_type(X.dtype), "V": rows, "C": columns, "Q": packs}
+        self.shared = 8 * (columns * WARPS + (WARPS + 1) * 32 * packs * rows)
+
+    @staticmethod
+    def fits(X) -> bool:
+        """Return whether X is in F order (rows without gaps) and narrow enough."""
+        return X.strides[0] == X.dtype.itemsize and X.shape[1] <= WIDEST_STRIPS
+
+
 class Tiles:
-    """Several outputs, or X in F order, through `cuda/tiles.cu`: rows live in shared memory."""
+    """Several outputs, or X in F order with more columns, through `cuda/tiles.cu`: rows live in shared memory."""
 
     def __init__(self, X, K: int):
         n, d = X.shape

@@ -38,12 +38,14 @@ def plans():
     """Return (file, constants) of the fused passes for each width, element type, order and number of outputs."""
     found = {}
     with fake_cupy.installed():
-        from sosolve.kernels.cupy_launch import Rows, Tiles
+        from sosolve.kernels.cupy_launch import Rows, Strips, Tiles
 
         for d in COMPILED:
             for dtype in (np.float32, np.float64):
                 X = fake_cupy.ndarray(np.zeros((8, d), dtype=dtype))
                 made = [("rows", Rows(X).constants)]
+                F = fake_cupy.ndarray(np.zeros((8, d), dtype=dtype, order="F"))
+                made += [("strips", Strips(F).constants)] if Strips.fits(F) and d in (3, 100) else []
                 for K in (1, 16):
                     for A in (X, fake_cupy.ndarray(np.asfortranarray(X._a))):
                         made += [("tiles", Tiles(A, K).constants)] if Tiles.fits(A, K) and d in (33, 260) else []
@@ -114,7 +116,6 @@ def test_fused_pass_for_each_plan(gpu, d, dtype):
         (1, 2, "C", "d"),
         (2, 16, "F", "f"),
         (100, 3, "C", "f"),
-        (127, 1, "F", "d"),
         (300, 1, "F", "f"),
         (260, 2, "F", "f"),
     ],
@@ -147,6 +148,46 @@ def test_tiles_for_each_plan(gpu, d, K, order, dtype):
     for got, expected in pairs:
         same(fake_cupy.to_host(got), expected)
     assert fake_cupy.counts["logistic_tiles"] == fake_cupy.counts["normal_tiles"] == 1
+
+
+@on_host
+@pytest.mark.parametrize(
+    ("n", "d", "dtype", "first"),
+    [
+        (77, 2, "f", 0),
+        (1000, 3, "f", 0),
+        (641, 7, "d", 0),
+        (132, 33, "f", 0),
+        (133, 33, "f", 0),
+        (134, 33, "f", 0),
+        (136, 33, "f", 1),
+        (31, 128, "d", 0),
+        (66, 129, "f", 0),
+        (65, 129, "d", 1),
+        (33, 256, "d", 0),
+    ],
+)
+def test_strips_for_each_plan(gpu, monkeypatch, n, d, dtype, first):
+    """F order: packs of 1, 2 and 4 rows, ends within a pack, a slice that is not aligned, several blocks."""
+    rng = np.random.default_rng(d)
+    whole = np.asarray(rng.standard_normal((n + first, d)), dtype=dtype, order="F")
+    X, A = whole[first:], on_device(whole)[first:]
+    w = rng.standard_normal(d) / np.sqrt(d)
+    y, s, h, r = (rng.random(n) < 0.5) * 1.0, rng.random(n), rng.random(n), rng.standard_normal(n)
+    for order, entries in ((0, 32_768), (1, 700), (2, 150)):
+        monkeypatch.setattr("sosolve.kernels.cupy_launch.BLOCK_ENTRIES", entries)
+        fake_cupy.settings["order"] = order
+        for name, arguments in (
+            ("logistic_linear", (y, s, w, 0.3)),
+            ("squared_linear", (y, s[:1], w, 0.3)),
+            ("normal_mv", (h, w, 0.3)),
+            ("transposed", (r,)),
+            ("linear", (w, 0.3)),
+        ):
+            found = getattr(gpu, name)(A, *map(on_device, arguments))
+            same(fake_cupy.to_host(found), getattr(reference, name)(X, *arguments))
+    kinds = ("logistic", "squared", "normal", "transposed", "linear")
+    assert [fake_cupy.counts[f"{kind}_strips"] for kind in kinds] == [3] * 5
 
 
 @on_host

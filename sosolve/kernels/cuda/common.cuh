@@ -34,23 +34,25 @@ __device__ inline double lanes_max(double v) {
 
 // R values in each of L lanes, R <= L powers of two: lane l gets the sum over the lanes of value l / (L / R).
 // Each exchange halves the number of values a lane still carries: R - 1 + log2(L / R) shuffles instead of R log2(L).
+// HALF values are kept of those a lane carries; as a recursion, since loops this deep are not always unrolled.
+template <int STEP, int HALF, int R>
+__device__ inline void exchange_halves(double (&v)[R], int lane) {
+    if constexpr (HALF > 0) {
+        const bool upper = lane & STEP;
+#pragma unroll
+        for (int i = 0; i < HALF; ++i) {
+            const double sent = upper ? v[i] : v[i + HALF];
+            const double kept = upper ? v[i + HALF] : v[i];
+            v[i] = kept + __shfl_xor_sync(ALL_LANES, sent, STEP);
+        }
+        exchange_halves<STEP / 2, HALF / 2>(v, lane);
+    }
+}
+
 template <int L, int R>
 __device__ inline double lanes_transposed_sum(double (&v)[R], int lane) {
-    int step = L / 2;
-#pragma unroll
-    for (int half = R / 2; half > 0; half /= 2) {
-        const bool upper = lane & step;
-#pragma unroll
-        for (int i = 0; i < half; ++i) {
-            const double sent = upper ? v[i] : v[i + half];
-            const double kept = upper ? v[i + half] : v[i];
-            v[i] = kept + __shfl_xor_sync(ALL_LANES, sent, step);
-        }
-        step /= 2;
-    }
-#pragma unroll
-    for (int left = L / (2 * R); left > 0; left /= 2) v[0] += __shfl_xor_sync(ALL_LANES, v[0], left);
-    return v[0];
+    exchange_halves<L / 2, R / 2>(v, lane);
+    return lanes_sum<L / R>(v[0]);
 }
 
 // Sum over the threads of a block; thread 0 gets it. `shared` holds THREADS / 32 doubles.

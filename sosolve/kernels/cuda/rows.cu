@@ -61,6 +61,9 @@ __device__ inline void pass(const T* __restrict__ X, i64 stride, i64 n, int d, c
             }
         const i64 row = first + mine;
         const bool live = row < high;
+        // under way together with X: a wait for them after the exchanges would cost as much as one for X
+        const double given = MODE != LINEAR && live ? a[row] : 0.0;
+        const double weight = (MODE == LOGISTIC || MODE == SQUARED) && live ? weight_of(s, one_weight, row) : 0.0;
         double r = 0.0;
         if (MODE != TRANSPOSED) {
             double sums[R];
@@ -85,11 +88,10 @@ __device__ inline void pass(const T* __restrict__ X, i64 stride, i64 n, int d, c
             if (MODE == LINEAR) {
                 if (speaks && live) z[row] = predictor;
             } else if (MODE == NORMAL) {
-                r = live ? a[row] * predictor : 0.0;
+                r = given * predictor;
             } else if (live) {
-                const double weight = weight_of(s, one_weight, row);
-                const Row found = MODE == LOGISTIC ? Logistic::at(a[row], predictor, weight)
-                                                   : Squared::at(a[row], predictor, weight);
+                const Row found = MODE == LOGISTIC ? Logistic::at(given, predictor, weight)
+                                                   : Squared::at(given, predictor, weight);
                 r = found.slope;
                 if (speaks) {
                     z[row] = predictor;
@@ -97,8 +99,8 @@ __device__ inline void pass(const T* __restrict__ X, i64 stride, i64 n, int d, c
                     value += found.loss;
                 }
             }
-        } else if (live) {
-            r = a[row];
+        } else {
+            r = given;
         }
         if (MODE != LINEAR) {
             if (speaks) total += r;
