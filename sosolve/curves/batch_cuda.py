@@ -58,8 +58,15 @@ class Job(NamedTuple):
 class Part(NamedTuple):
     """Some fits of those on the device, by number; named as `try_again` expects."""
 
-    at: np.ndarray
-    count: np.ndarray
+    at: Any
+    count: Any
+
+
+class _Numbers:
+    """The numbers 0, 1, .. of all fits, as far as they are asked for."""
+
+    def __getitem__(self, where: np.ndarray) -> np.ndarray:
+        return where
 
 
 def wanted(name: str | None, there: bool, is_formula: bool, points: int) -> bool:
@@ -165,7 +172,7 @@ class _Chunk:
         """Fit all of them, some twice, and fill their part of the arrays."""
         from .batch_chunk import Out
 
-        job, fits = self.job, self.hi - self.lo
+        job = self.job
         out = Out(**{name: arrays[name][self.lo : self.hi] for name in Out._fields})
         lower, upper = (side[self.lo : self.hi] if len(side) > 1 else side for side in job.limits)
         run = _Run(self.kernels, self.points, (lower, upper))
@@ -174,8 +181,7 @@ class _Chunk:
         run.results(job.scale_by_rss, out)
         if not job.second_try:
             return
-        everything = Part(np.arange(fits), np.zeros(fits, np.int64))
-        try_again(self._again, job.settings, everything, _Columns(starts[0]), lower, upper, out)
+        try_again(self._again, job.settings, Part(_Numbers(), _Numbers()), _Columns(starts[0]), lower, upper, out)
 
     def _again(self, settings, part: Part, begin, lower, upper, out) -> None:
         """Run some fits from other starts: the function that `try_again` calls."""
@@ -228,7 +234,37 @@ class _Run:
         own = len(limits[0]) > 1
         lower, upper = (cupy.asarray(np.ascontiguousarray(side.T)) for side in limits)
         self.bounds = (lower, upper, np.int64(self.fits if own else 1))
-        kernels("prepare", self.fits, *points, np.int64(self.fits), self.state, self.marks)
+        self.whole = points.rows >= HUGE and self.fits <= FEW
+        if self.whole:
+            self._prepare_each()
+        else:
+            kernels("prepare", self.fits, *points, np.int64(self.fits), self.state, self.marks)
+
+    def _prepare_each(self) -> None:
+        """Look at the points of one fit after the other, the whole device at each of them."""
+        import cupy
+
+        fits, (blocks, partial, sums, add_up) = np.int64(self.fits), self._grid(5)
+        for at in map(np.int64, range(self.fits)):
+            self.kernels.launch("survey_one", blocks, THREADS, *self.points, at, None, partial)
+            add_up(4)
+            top, total = partial[4].max(), cupy.empty(1)
+            self.kernels.launch("survey_one", blocks, THREADS, *self.points, at, sums, partial)
+            add_up(1, total)
+            self.kernels.launch("prepare_one", 1, LANES, fits, self.state, self.marks, at, sums, top, total)
+
+    def _grid(self, rows: int):
+        """Return the blocks for a long fit, memory for sums of each and of all, and the function that adds them up."""
+        import cupy
+
+        blocks = int(min(BLOCKS, max(1, self.points.rows // BLOCK_POINTS)))
+        partial, total = cupy.empty((rows, blocks)), cupy.empty(rows)
+        add = device.kernel("sample", "add_partials", L=LANES)
+
+        def add_up(count: int = rows, out=total) -> None:
+            add((count,), (THREADS,), (partial, np.int64(blocks), out))
+
+        return blocks, partial, total, add_up
 
     def search(self, candidates: np.ndarray, linear: np.ndarray, nonlinear: np.ndarray):
         """Return the best candidates as starts, and their costs."""
@@ -250,11 +286,11 @@ class _Run:
     def through(self, settings, starts, costs) -> None:
         """Run each fit from each of its starts (tries, p, fits), and keep the best end."""
         self.tries = starts.shape[0]
-        fits, whole = np.int64(self.fits), self.points.rows >= HUGE and self.fits <= FEW
+        fits = np.int64(self.fits)
         ends = (np.float64(settings.gtol), np.int32(settings.plain))
         for number in range(self.tries):
             cost = None if costs is None else costs[number]
-            if whole:
+            if self.whole:
                 self._iterate_each(settings, starts[number], cost, ends)
             else:
                 self.kernels(
@@ -291,26 +327,24 @@ class _Run:
         import cupy
 
         p, fits = self.kernels.p, np.int64(self.fits)
-        rows = p * (p + 3) // 2 + 1
-        blocks = int(min(BLOCKS, max(1, self.points.rows // BLOCK_POINTS)))
-        partial, total, work = cupy.empty((rows, blocks)), cupy.empty(rows), cupy.empty(3 * p + 1)
+        work = cupy.empty(3 * p + 1)
         tolerances = [np.float64(value) for value in (settings.ftol, settings.xtol, settings.gtol)]
         limits = (np.int32(settings.max_iter), *tolerances, np.int32(settings.plain))
-        launch, add = self.kernels.launch, device.kernel("sample", "add_partials", L=LANES)
+        launch, (blocks, partial, total, add_up) = self.kernels.launch, self._grid(p * (p + 3) // 2 + 1)
 
-        def add_up(at) -> None:
+        def sums(at) -> None:
             launch("sums_of_one", blocks, THREADS, *self.points, fits, self.state, at, work, partial)
-            add((rows,), (THREADS,), (partial, np.int64(blocks), total))
+            add_up()
 
         for at in map(np.int64, range(self.fits)):
             work[:p] = starts[:, int(at)]
-            add_up(at)
+            sums(at)
             launch(
                 "begin_one", 1, LANES, fits, self.state, self.marks, *self.bounds, at, work, costs, total, *ends
             )  # fmt: skip
             while int(self.marks[LEFT, int(at)]):
                 launch("propose_one", 1, LANES, *self.points, fits, self.state, self.marks, *self.bounds, at, work)
-                add_up(at)
+                sums(at)
                 launch(
                     "judge_one", 1, LANES, fits, self.state, self.marks, *self.bounds, at, work, total, *limits
                 )  # fmt: skip

@@ -94,14 +94,19 @@ class Table:
     def _flat(array):
         return frozen(array)
 
-    def chunk(self, lo: int, hi: int):
-        """Return (x, y, s, at, count): flat arrays, where in them fits lo .. hi - 1 begin, and their lengths."""
-        k = np.arange(hi - lo)
+    def values(self, lo: int, hi: int):
+        """Return (x, y, s, count) of fits lo .. hi - 1: flat arrays, and lengths, None where all are n."""
         y = self._flat(self._y[lo:hi]).reshape(-1)
         x = self._shared_x if self.x_is_shared else self._flat(self._x[lo:hi]).reshape(-1)
         s = self._shared_s if self._shared_s is not None else self._flat(self._to_s(self._spread[lo:hi])).reshape(-1)
+        return x, y, s, None if self._lengths is None else self._lengths[lo:hi]
+
+    def chunk(self, lo: int, hi: int):
+        """Return (x, y, s, at, count): flat arrays, where in them fits lo .. hi - 1 begin, and their lengths."""
+        x, y, s, count = self.values(lo, hi)
+        k = np.arange(hi - lo)
         per_fit = (0 if self.x_is_shared else self.n * self.d, self.n, 0 if self._shared_s is not None else self.n)
-        count = np.full(hi - lo, self.n) if self._lengths is None else self._lengths[lo:hi]
+        count = np.full(hi - lo, self.n) if count is None else count
         return x, y, s, frozen(k[:, None] * np.array(per_fit), np.int64), frozen(count, np.int64)
 
 
@@ -174,11 +179,17 @@ class Ragged:
         self.n = max(len(row) for row in self._y)
         self._to_s, self.weighted = to_s, spread is not None
 
-    def chunk(self, lo: int, hi: int):
+    def values(self, lo: int, hi: int):
+        """Return (x, y, s, count) as `Table.values` does."""
         count = np.array([len(row) for row in self._y[lo:hi]])
-        first = np.cumsum(count) - count
         y, x = (frozen(np.concatenate([row.ravel() for row in rows[lo:hi]])) for rows in (self._y, self._x))
         s = frozen(np.ones(len(y)) if self._spread is None else self._to_s(np.concatenate(self._spread[lo:hi])))
+        return x, y, s, count
+
+    def chunk(self, lo: int, hi: int):
+        """Return what `Table.chunk` does."""
+        x, y, s, count = self.values(lo, hi)
+        first = np.cumsum(count) - count
         at = np.stack([first * self.d, first, first], axis=1)
         return x, y, s, frozen(at, np.int64), frozen(count, np.int64)
 

@@ -50,7 +50,7 @@ def loaded(points, lo: int, hi: int, team: int) -> Points:
     """Return the points of fits lo .. hi - 1 on the device."""
     import cupy
 
-    x, y, s, _, count = points.chunk(lo, hi)
+    x, y, s, count = points.values(lo, hi)
     fits, n, d = hi - lo, points.n, points.d
     ragged = isinstance(points, Ragged)
     there = np.arange(n) < count[:, None] if ragged else None
@@ -69,7 +69,7 @@ def loaded(points, lo: int, hi: int, team: int) -> Points:
         x=cupy.asarray(x) if points.x_is_shared else rows(x, d),
         y=rows(y),
         s=(rows(s) if own_s else cupy.asarray(s)) if points.weighted else None,
-        count=cupy.asarray(count.astype(np.int32)) if (count != n).any() else None,
+        count=None if count is None or (count == n).all() else cupy.asarray(count.astype(np.int32)),
         rows=np.int64(n),
         width=np.int64(fits),
         own_x=np.int32(not points.x_is_shared),

@@ -295,8 +295,8 @@ def test_long_fits_one_by_one_on_the_whole_device(monkeypatch):
         found, counts = on_fake_device("gaussian_offset", x, y, bounds=bounds, **options)
         assert_same(found, expected)
         assert counts["sums_of_one"] == found.n_iter.sum() + 3
-        assert "begin" not in counts
-        assert "iterate" not in counts
+        assert counts["survey_one"] == 2 * counts["prepare_one"] == 6
+        assert not {"prepare", "begin", "iterate"} & set(counts)
     assert expected.on_bound.any()
     line = 2.0 * x + 1.0 + 0.1 * np.random.default_rng(0).standard_normal((1, 1101))
     found, _ = on_fake_device("a*x + b*x + c", x, line, p0=[1.0, 0.5, 0.0])

@@ -1,6 +1,7 @@
 // Many fits of one model: preparation, search for starts, iterations, covariance. A fit belongs to a thread (TEAM 1:
 // arrays with the fit as the fastest index, so that neighbours read neighbouring numbers) or to the 32 lanes of a warp
-// (TEAM 32: the points of a fit are neighbours); iterations of very long ones to the grid. Constants: see curve_fit.cuh; TRIES, starts followed to the end.
+// (TEAM 32: the points of a fit are neighbours); those of very long ones to the grid. Constants: see curve_fit.cuh; TRIES,
+// starts followed to the end.
 //
 // What a fit keeps between launches lies in `state` (double) and `marks` (int), each of shape (rows, fits).
 #include "curve_fit.cuh"
@@ -84,41 +85,43 @@ __device__ inline void store(const Fit& fit, int left, double* state, int* marks
     marks[LEFT * fits + at] = left;
 }
 
-// Looks at the data of each fit: numbers that are not finite, the size of s y, the sum of squares about the mean.
-extern "C" __global__ void __launch_bounds__(THREADS) prepare(POINTS, i64 fits, double* state, int* marks) {
-    const i64 at = number_of(fits);
-    if (at < 0) return;
-    const Points p = POINTS_OF(at);
-    double check = 0.0, top = 0.0, weights = 0.0, mean = 0.0, total = 0.0, used = 0.0;
-#pragma unroll 4  // several loads under way: a warp may have ten million points to look at
-    for (i64 i = threadIdx.x % TEAM; i < p.rows; i += TEAM) {
+// What there is to know about the points of a fit before it begins.
+struct Survey {
+    double check, weights, mean, used, top;  // NaN where a number is not finite, sums of s^2 and s^2 y, points, max |s y|
+};
+
+__device__ inline Survey survey(const Points& p, i64 first, i64 every) {
+    Survey found = {0.0, 0.0, 0.0, 0.0, 0.0};
+#pragma unroll 4  // several loads under way
+    for (i64 i = first; i < p.rows; i += every) {
         const double s_i = p.weight(i), y_i = p.y[i * p.y_step], size = fabs(s_i * y_i);
         if (s_i == 0.0) continue;
-        for (int j = 0; j < ND; ++j) check += p.x[(i * ND + j) * p.x_step] * 0.0;
-        check += size * 0.0;
-        top = fmax(top, size);
-        weights += s_i * s_i;
-        mean += s_i * s_i * y_i;
-        used += 1.0;
+        for (int j = 0; j < ND; ++j) found.check += p.x[(i * ND + j) * p.x_step] * 0.0;
+        found.check += size * 0.0;
+        found.top = fmax(found.top, size);
+        found.weights += s_i * s_i;
+        found.mean += s_i * s_i * y_i;
+        found.used += 1.0;
     }
-    check = lanes_sum<TEAM>(check);
-    top = lanes_max<TEAM>(top);
-    weights = lanes_sum<TEAM>(weights);
-    mean = lanes_sum<TEAM>(mean);
-    used = lanes_sum<TEAM>(used);
-    mean = weights > 0.0 ? mean / weights : 0.0;
+    return found;
+}
+
+__device__ inline double squares_about(const Points& p, double mean, i64 first, i64 every) {
+    double total = 0.0;
 #pragma unroll 8
-    for (i64 i = threadIdx.x % TEAM; i < p.rows; i += TEAM) {
+    for (i64 i = first; i < p.rows; i += every) {
         const double s_i = p.weight(i);
         if (s_i == 0.0) continue;
         const double gap = s_i * (p.y[i * p.y_step] - mean);
         total += gap * gap;
     }
-    total = lanes_sum<TEAM>(total);
-    if (!leads()) return;
-    const bool sound = check == 0.0;
-    const int n = sound ? (int)used : 0;
-    state[UNIT * fits + at] = top > 0.0 ? 1.0 / top : 1.0;
+    return total;
+}
+
+__device__ inline void store_survey(const Survey& found, double total, double* state, int* marks, i64 fits, i64 at) {
+    const bool sound = found.check == 0.0;
+    const int n = sound ? (int)found.used : 0;
+    state[UNIT * fits + at] = found.top > 0.0 ? 1.0 / found.top : 1.0;
     state[TOTAL * fits + at] = total;
     state[BEST_COST * fits + at] = missing();
     for (int k = 0; k < NP; ++k) state[(BEST_PARAMS + k) * fits + at] = missing();
@@ -129,11 +132,58 @@ extern "C" __global__ void __launch_bounds__(THREADS) prepare(POINTS, i64 fits, 
     marks[ITERATIONS * fits + at] = marks[PASSES * fits + at] = marks[N_ITER * fits + at] = marks[N_PASSES * fits + at] = 0;
 }
 
-// Solves for the linear parameters of a trial point, 0 so far, and returns the F predicted there; inf where that fails.
-// With them at 0, J'J and J'r over their columns are the normal equations; other columns may hold anything.
-__device__ inline double with_linear_part(const Points& points, const int* linear, int q, double* trial) {
-    double sums[SUMS], factor[PAIRS], norms[NP], z[NP];
-    double cost = pass(points, trial, sums);
+// Looks at the data of each fit: numbers that are not finite, the size of s y, the sum of squares about the mean.
+extern "C" __global__ void __launch_bounds__(THREADS) prepare(POINTS, i64 fits, double* state, int* marks) {
+    const i64 at = number_of(fits);
+    if (at < 0) return;
+    const Points p = POINTS_OF(at);
+    Survey found = survey(p, threadIdx.x % TEAM, TEAM);
+    found.check = lanes_sum<TEAM>(found.check);
+    found.top = lanes_max<TEAM>(found.top);
+    found.weights = lanes_sum<TEAM>(found.weights);
+    found.mean = lanes_sum<TEAM>(found.mean);
+    found.used = lanes_sum<TEAM>(found.used);
+    found.mean = found.weights > 0.0 ? found.mean / found.weights : 0.0;
+    const double total = lanes_sum<TEAM>(squares_about(p, found.mean, threadIdx.x % TEAM, TEAM));
+    if (leads()) store_survey(found, total, state, marks, fits, at);
+}
+
+// The same for one long fit, number `at`, in three launches, by the grid. partial: (4, blocks) sums and, in the row after
+// them, the largest |s y|; then, where the sums of all blocks are given, (1, blocks) squares about the mean.
+extern "C" __global__ void __launch_bounds__(THREADS) survey_one(POINTS, i64 at, const double* sums, double* partial) {
+    __shared__ double shared[THREADS / 32];
+    const Points p = POINTS_OF(at);
+    const i64 first = (i64)blockIdx.x * THREADS + threadIdx.x, every = (i64)gridDim.x * THREADS, blocks = gridDim.x;
+    if (sums) {
+        const double mean = sums[0] > 0.0 ? sums[1] / sums[0] : 0.0;
+        const double total = block_sum(squares_about(p, mean, first, every), shared);
+        if (threadIdx.x == 0) partial[blockIdx.x] = total;
+        return;
+    }
+    const Survey found = survey(p, first, every);
+    const double weights = block_sum(found.weights, shared), mean = block_sum(found.mean, shared);
+    const double used = block_sum(found.used, shared), check = block_sum(found.check, shared);
+    const double top = lanes_max<32>(found.top);
+    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = top;
+    __syncthreads();
+    if (threadIdx.x != 0) return;
+    double most = 0.0;
+    for (int k = 0; k < THREADS / 32; ++k) most = fmax(most, shared[k]);
+    const double row[5] = {weights, mean, used, check, most};
+    for (int k = 0; k < 5; ++k) partial[k * blocks + blockIdx.x] = row[k];
+}
+
+extern "C" __global__ void __launch_bounds__(32)
+    prepare_one(i64 fits, double* state, int* marks, i64 at, const double* sums, const double* top, const double* total) {
+    if (threadIdx.x != 0) return;
+    store_survey({sums[3], sums[0], 0.0, sums[2], top[0]}, total[0], state, marks, fits, at);
+}
+
+// Solves for the linear parameters of a trial point, 0 so far, given F and the sums there; returns the F predicted, inf
+// where that fails. With them at 0, J'J and J'r over their columns are the normal equations; other columns may hold
+// anything.
+__device__ inline double linear_part(double cost, const double* sums, const int* linear, int q, double* trial) {
+    double factor[PAIRS], norms[NP], z[NP];
 #pragma unroll 1
     for (int a = 0; a < q; ++a) {
         const double norm = sqrt(sums[entry(linear[a], linear[a])]);
@@ -177,7 +227,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             const int i = nonlinear[a];
             fit.trial[i] = clamped(candidates[own_candidates ? place * fits + at : place], fit.lower[i], fit.upper[i]);
         }
-        double cost = with_linear_part(p, linear, q, fit.trial);
+        double cost = pass(p, fit.trial, sums);
+        cost = linear_part(cost, sums, linear, q, fit.trial);
         ++passes;
         if (BOX && cost < infinite()) {
             for (int i = 0; i < NP; ++i) fit.trial[i] = clamped(fit.trial[i], fit.lower[i], fit.upper[i]);
