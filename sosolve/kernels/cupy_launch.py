@@ -15,8 +15,8 @@ THREADS = 256
 #: Entries of X a block of the fused pass works off at least, and most blocks: enough to fill any device ten times
 #: over, so that the last ones to finish leave little of it idle.
 BLOCK_ENTRIES, MAX_BLOCKS = 32_768, 4_096
-#: Warps of a block; most columns of `Strips`; most of a warp where two blocks share a multiprocessor; entries that a lane
-#: keeps in registers then, twice as many of float32 where one block has the registers alone.
+#: Warps of a block; most columns of `Strips`; most of a warp where two blocks share a multiprocessor; entries that a
+#: lane keeps in registers then, twice as many of float32 where one block has the registers alone.
 WARPS, WIDEST_STRIPS, FEW_COLUMNS, PER_STRIP = THREADS // 32, 256, 16, 32
 #: Numbers in all slots together, where a slot is large.
 MAX_SLOTS = 2**22
