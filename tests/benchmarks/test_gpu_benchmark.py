@@ -10,15 +10,16 @@ ARGUMENTS = ["gpu.py", "--rows", "1000", "--columns", "6", "--seconds", "1e9"]
 
 
 @pytest.fixture
-def gpu(monkeypatch):
+def gpu(monkeypatch, tmp_path):
     """Return the benchmark with the fake CuPy, small and without what needs bandwidth."""
-    monkeypatch.setattr(sys, "argv", ARGUMENTS)
+    monkeypatch.setattr(sys, "argv", [*ARGUMENTS, "--write"])
     with fake_cupy.installed() as cupy:
         import gpu
         import gpu_peers
 
         for module in (gpu, gpu_peers):
             monkeypatch.setattr(module, "cupy", cupy)
+        monkeypatch.setattr(gpu, "PAGE", tmp_path / "gpu.md")
         monkeypatch.setattr(gpu, "AGREEMENT_ROWS", 300)
         monkeypatch.setattr(gpu, "BATCHES", (300,))
         monkeypatch.setattr(gpu, "POINTS", 3000)
@@ -36,10 +37,11 @@ def test_every_table_is_made(gpu, monkeypatch, capsys):
     monkeypatch.setattr(gpu, "PARTS", [("Broken", "", broken), *parts])
     monkeypatch.setattr(gpu.Clock, "least", staticmethod(lambda call, rounds=7: call() is None or 1e-3))
     assert gpu.main() == 1
+    assert gpu.PAGE.read_text().count("\n## ") == len(parts) + 1
     lines = capsys.readouterr().out.splitlines()
     assert "failed: RuntimeError: planted / fault" in lines
     rows = [line for line in lines if line.startswith("| ") and " x " in line]
-    assert len(rows) == 7
+    assert len(rows) == 8 + 5
     assert all(line.count("|") == 7 for line in rows[:4])
     gaps = [float(cell.split("gap")[1]) for line in rows[4:] for cell in line.split("|")[2:5] if "gap" in cell]
     assert len(gaps) >= 6
