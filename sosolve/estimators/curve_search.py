@@ -74,7 +74,7 @@ def search(problem: CurveProblem, theta: np.ndarray, solver: Solver, watcher: Wa
         check_output(problem.model, problem.X, theta)
     _check_finite(problem, theta)
     if problem.loss != "linear" and problem.f_scale is None:
-        problem, theta = _with_scale(problem, theta, solver)
+        problem, theta = _with_scale(problem, theta)
     if isinstance(solver, ResidualSolver):
         result = _by_residuals(problem, theta, solver, watcher)
     else:
@@ -190,7 +190,7 @@ def _by_gradients(problem: CurveProblem, theta: np.ndarray, solver: Solver, watc
     return replace(result, theta=scaled.full(result.theta), value=value, history=history, point=rescaled)
 
 
-def _with_scale(problem: CurveProblem, theta: np.ndarray, solver: Solver) -> tuple[CurveProblem, np.ndarray]:
+def _with_scale(problem: CurveProblem, theta: np.ndarray) -> tuple[CurveProblem, np.ndarray]:
     """Return the problem with f_scale from the residuals of a robust fit, and where that fit ended.
 
     The residuals at a start say little of the noise. So a fit with soft_l1, scaled by their median absolute
