@@ -81,4 +81,4 @@ def search_there(problem: CurveProblem, theta: np.ndarray, max_iter: int | None)
         history=History(records, notes),
         reason=REASONS.get(int(fit.status), ""),
     )
-    return Found(problem, end, result, point.raw_residual, point.raw_jac), fitted.device
+    return Found(problem, end, result, point.raw_residual, point.raw_jac, point.jac_error), fitted.device
