@@ -115,7 +115,7 @@ def proximal(solver: str | Solver) -> tuple[Solver, str]:
 
 #: Entries of X from which a start on a sample of the rows saves time, rows a parameter the sample holds at least, and
 #: its smallest (for one output) and largest share of all rows.
-START_ENTRIES, START_ROWS, START_LEAST, START_SHARE = 2_000_000, 50, 0.04, 0.1
+START_ENTRIES, START_ROWS, START_LEAST, START_SHARE = 2_000_000, 42, 0.04, 0.08
 #: Multiply-adds up to which the sample is fitted with dense Hessians: the last factor is of use for all rows.
 START_WORK = 1e8
 #: Rows of each class that the sample must hold.

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from .problem import Problem
 
 EPS = 2.0**-52
+#: Bound on the relative error of the curvature of several classes, whose probabilities may be in single precision.
+SINGLE = 1e-6
 #: Passes that a fit has taken when one more, for a better bound, makes no difference to its time.
 MANY_PASSES = 100
 #: Multiply-adds of a Hessian that costs little: about a millisecond.
@@ -212,7 +214,7 @@ def _by_factor(facts: _Facts, factor: Factor) -> tuple[float, float, float]:
     The decrement is NaN where the rounding of the gradient is as large.
     """
     point, origin = facts.point, factor.origin
-    growth = 1.0 if origin is point else math.exp(point.drift(origin))
+    growth = (1.0 if origin is point else math.exp(point.drift(origin))) * (1.0 if facts.K == 1 else 1.0 + SINGLE)
     step = -factor.solve(point.grad)
     g, s = to_host(point.grad), to_host(step)
     square = max(-float(g @ s), 0.0)
@@ -361,6 +363,7 @@ def _balanced_rows(facts: _Facts) -> Any:
             return None
         # the largest change of a difference of two scores bounds that of the curvature (Bach, 2010, proposition 1)
         shift[live] -= step / (1.0 + (np.ptp(step) if K > 1 else abs(float(step[0]))))
+        moved = curv = None  # as large as the data where there are many classes
     return r if np.abs(g).max() <= 1e-12 else None
 
 

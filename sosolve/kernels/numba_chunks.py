@@ -88,7 +88,7 @@ def normal_mv_chunk(X, h, v, v0, lo, hi, block, g):
 
 
 @jit()
-def softmax_normal_mv_chunk(X, P, s, v, v0, lo, hi, block, g, total):
+def softmax_normal_mv_chunk(X, P, whole, s, v, v0, lo, hi, block, g, total):
     u = np.empty((block, v0.shape[0]))
     weights = np.empty(block)
     for start in range(lo, hi, block):
@@ -99,7 +99,7 @@ def softmax_normal_mv_chunk(X, P, s, v, v0, lo, hi, block, g, total):
             for k in range(v0.shape[0]):
                 part[i, k] += v0[k]
         take_weights(s, start, stop, weights)
-        softmax_mv_block(P[start:stop], weights, part)
+        softmax_mv_block(P[start:stop], weights, part, whole)
         for i in range(part.shape[0]):
             for k in range(v0.shape[0]):
                 total[k] += part[i, k]
@@ -149,11 +149,12 @@ def logistic_columns_chunk(X, y, s, offset, w, b, lo, hi, block, columns, g, val
 
 @jit()
 def softmax_chunk(X, y, s, w, b, reference, lo, hi, block, z, P, g, total):
+    """Return the value; z may be empty: then the block of gradients holds the predictors first."""
     r, weights = np.empty((block, b.shape[0])), np.empty(block)
     value = 0.0
     for start in range(lo, hi, block):
         stop = min(start + block, hi)
-        part = z[start:stop]
+        part = z[start:stop] if z.shape[0] > 0 else r[: stop - start]
         dot_rows_k(X, w, start, stop, part)
         for i in range(part.shape[0]):
             for k in range(b.shape[0]):

@@ -31,6 +31,7 @@ __all__ = [
     "moments",
     "normal_mv",
     "softmax_curv_mv",
+    "softmax_into",
     "softmax_linear",
     "softmax_normal_mv",
     "softmax_rows",
@@ -161,13 +162,16 @@ def normal_mv(X, h, v, v0):
 
 
 def softmax_normal_mv(X, P, s, v, v0):
-    """Return (X' U, sum U) with U = softmax_curv_mv(P, s, X v' + v0), K outputs."""
+    """Return (X' U, sum U) with U = softmax_curv_mv(P, s, X v' + v0), K outputs; P as `softmax_into` makes it too."""
     K = v.shape[0]
     plan = _Pass(X, K)
     g, (total, _) = plan.gradient_slots(K, X.shape[1]), plan.slots(K)
-    (P, s, v0), v = _doubles(P, s, v0), plan.weights(v)
+    whole = P.dtype == np.float32
+    (s, v0), v, P = _doubles(s, v0), plan.weights(v), _read_only(P) if whole else _doubles(P)[0]
     plan.run(
-        lambda k, lo, hi: chunks.softmax_normal_mv_chunk(plan.storage, P, s, v, v0, lo, hi, plan.block, g[k], total[k])
+        lambda k, lo, hi: chunks.softmax_normal_mv_chunk(
+            plan.storage, P, whole, s, v, v0, lo, hi, plan.block, g[k], total[k]
+        )
     )
     return plan.gradient(g), total.sum(axis=0)
 
@@ -225,18 +229,33 @@ def squared_linear(X, y, s, w, b):
 
 def softmax_linear(X, y, s, w, b, reference):
     """Return (value, z, P, X' r, sum r) of the softmax loss of z = X w' + b, in one pass."""
-    K, (n, d) = b.shape[0], X.shape
-    w, b = w.reshape(K, d), b
+    z, P = np.empty((X.shape[0], b.shape[0])), np.empty((X.shape[0], b.shape[0]))
+    value, g, total = _softmax(X, y, s, w, b, reference, z, P)
+    return value, z, P, g, total
+
+
+def softmax_into(X, y, s, w, b, reference, P):
+    """Return what `softmax_linear` does, None for the predictors, and the probabilities in P, float32 or float64.
+
+    Those of all classes may be rounded: see `numba_losses.softmax_mv_block`.
+    """
+    value, g, total = _softmax(X, y, s, w, b, reference, np.empty((0, b.shape[0])), P)
+    return value, None, P, g, total
+
+
+def _softmax(X, y, s, w, b, reference, z, P):
+    """Return (value, X' r, sum r); z may be empty."""
+    K, d = b.shape[0], X.shape[1]
     plan = _Pass(X, K)
     g, (total, _) = plan.gradient_slots(K, d), plan.slots(K)
-    z, P = np.empty((n, K)), np.empty((n, K))
-    (y, s, b), w = _doubles(y, s, b), plan.weights(w)
+    (s, b), w = _doubles(s, b), plan.weights(w.reshape(K, d))
+    y = _read_only(y) if y.dtype == np.intp else _doubles(y)[0]
     found = plan.run(
         lambda k, lo, hi: chunks.softmax_chunk(
             plan.storage, y, s, w, b, reference, lo, hi, plan.block, z, P, g[k], total[k]
         )
     )
-    return sum(found), z, P, plan.gradient(g), total.sum(axis=0)
+    return sum(found), plan.gradient(g), total.sum(axis=0)
 
 
 def moments(X, s, centre):

@@ -154,19 +154,24 @@ def squared_block(y, s, z, h, r):
 
 @jit(cached=False)
 def softmax_block(y, s, z, P, r, reference):
-    """Return sum s l of one block, and write probabilities to P and gradients to r; as `reference.softmax_rows`."""
+    """Return sum s l of one block, and write probabilities to P and gradients to r; as `reference.softmax_rows`.
+
+    r may be z itself, and P of single precision.
+    """
     total = 0.0
     rows, K = z.shape
-    top, largest = np.empty(rows), np.empty(rows, dtype=np.int64)
+    top, gap, largest = np.empty(rows), np.empty(rows), np.empty(rows, dtype=np.int64)
     for i in range(rows):
         best, where = (0.0, K) if reference else (z[i, 0], 0)
         for k in range(K):
             if z[i, k] > best:
                 best, where = z[i, k], k
+        true = int(y[i])
         top[i], largest[i] = best, where
+        gap[i] = best - (0.0 if true == K else z[i, true])
         for k in range(K):
-            P[i, k] = z[i, k] - best
-    flat = P.reshape(rows * K)
+            r[i, k] = z[i, k] - best
+    flat = r[:rows].reshape(rows * K)
     for t in range(flat.shape[0]):
         flat[t] = exp_negative(flat[t])
     for i in range(rows):
@@ -175,26 +180,31 @@ def softmax_block(y, s, z, P, r, reference):
         others = 0.0 if where == K else last
         wrong = 0.0 if true == K else last
         for k in range(K):
-            e = P[i, k]
+            e = r[i, k]
             others += 0.0 if k == where else e
             wrong += 0.0 if k == true else e
-        z_true = 0.0 if true == K else z[i, true]
-        total += s[i] * (np.log1p(others) + (top[i] - z_true))
+        total += s[i] * (np.log1p(others) + gap[i])
         inverse = 1.0 / (1.0 + others)
         for k in range(K):
-            P[i, k] *= inverse
-            r[i, k] = s[i] * P[i, k]
+            p = r[i, k] * inverse
+            P[i, k] = p
+            r[i, k] = s[i] * p
         if true < K:
             r[i, true] = -s[i] * wrong * inverse
     return total
 
 
 @jit(cached=False)
-def softmax_mv_block(P, s, u):
-    """Replace u by s (P u - P (P . u)), row by row."""
+def softmax_mv_block(P, s, u, whole):
+    """Replace u by s (P (sum P) u - P (P . u)), row by row; without `whole` the sum is taken for 1.
+
+    With the sum the row's matrix is sum_kl P_k P_l (e_k - e_l)(e_k - e_l)' / 2, whose relative error is that of P.
+    """
     for i in range(u.shape[0]):
-        mean = 0.0
+        mean, total = 0.0, 0.0
         for k in range(u.shape[1]):
             mean += P[i, k] * u[i, k]
+            total += P[i, k]
+        total = total if whole else 1.0
         for k in range(u.shape[1]):
-            u[i, k] = s[i] * P[i, k] * (u[i, k] - mean)
+            u[i, k] = s[i] * P[i, k] * (total * u[i, k] - mean)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from array_api_compat import array_namespace
 
 from ..protocols import Array, Counts
@@ -37,6 +39,10 @@ class DataTerm:
         Whether a point keeps its predictors and curvatures by rows, default True. Without them an evaluation is
         faster and takes no memory of size n; the first point that is asked for them costs one pass more, and from
         then on they are kept.
+    shares_rows : bool
+        Whether one point alone keeps its curvatures, and none its predictors: of several outputs they take a good part
+        of the memory of X. The array, (n, K), goes from each evaluated point to the next; an older one that is asked
+        for them again costs a pass, and so does any for its predictors.
     """
 
     def __init__(self, model: LinearModel, loss: Loss, y: Array, weights: Array, offset: Array | None = None):
@@ -44,6 +50,10 @@ class DataTerm:
         self.is_fused = bool(loss.fused) and isinstance(model, LinearModel) and offset is None
         self.has_fused_mv = isinstance(model, LinearModel) and (loss.n_outputs == 1 or bool(loss.fused))
         self.keeps_rows = True
+        into = self.is_fused and type(model) is LinearModel and loss.fused_into
+        self.shares_rows = bool(into) and hasattr(model.kernels, loss.fused_into)
+        self._shared: Any = None
+        self._owner: Callable[[], DataPoint | None] = lambda: None
         self._counts = Counts()
         self._parts: list[_Part] = []
 
@@ -79,6 +89,17 @@ class DataTerm:
         """Return the point at theta."""
         return DataPoint(self, theta)
 
+    def shared(self, taker: DataPoint) -> Array:
+        """Return the one array of curvatures, which the point that has it forgets."""
+        owner = self._owner()
+        if owner is not None and owner is not taker:
+            owner.forget_rows()
+        self._owner = weakref.ref(taker)
+        if self._shared is None:
+            dtype = self.loss.shared_dtype
+            self._shared = np.empty((self.model.n_rows, self.loss.n_outputs), dtype=dtype)
+        return self._shared
+
 
 @dataclass(frozen=True, slots=True)
 class _Part:
@@ -111,8 +132,8 @@ class DataPoint:
         return self._theta
 
     @lazy
-    def _sums(self) -> tuple[float, Array, Array] | None:
-        """(value, sum of the curvatures, gradient) of an evaluation that keeps no rows; None where rows are kept."""
+    def _sums(self) -> tuple[float, Array | None, Array] | None:
+        """(value, sum of the curvatures if known, gradient) without anything by rows; None where rows are kept."""
         term = self.term
         kernel = term.loss.rowless
         if term.keeps_rows or "_rows" in self.__dict__ or self._z is not None or not (kernel and term.is_fused):
@@ -124,16 +145,17 @@ class DataPoint:
         return term.model.rowless(kernel, self._theta, term.y, term.weights)
 
     @lazy
-    def _rows(self) -> tuple[float, Array, Array, Any, Any]:
-        """(value, z, curvature rows, gradient rows or None, gradient or None)."""
+    def _rows(self) -> tuple[float, Any, Array, Any, Any]:
+        """(value, z or None, curvature rows, gradient rows or None, gradient or None)."""
         term = self.term
         term.keeps_rows = True
         term._counts.n_value += 1
         if self._z is None and term.is_fused:
             term._counts.n_grad += 1
-            value, z, curv, grad = term.model.fused(
-                term.loss.fused, self._theta, term.y, term.weights, term.loss.options()
-            )
+            kernel, options = term.loss.fused, term.loss.options()
+            if term.shares_rows:
+                kernel, options = term.loss.fused_into, (*options, term.shared(self))
+            value, z, curv, grad = term.model.fused(kernel, self._theta, term.y, term.weights, options)
             return value, z, curv, None, grad
         z = self._map.z() if self._z is None else self._z
         if self._z is None and term.offset is not None:
@@ -146,14 +168,20 @@ class DataPoint:
         """The weighted mean loss."""
         return self._sums[0] if self._sums else self._rows[0]
 
+    def forget_rows(self) -> None:
+        """Give up what there is by rows but the value and the gradient."""
+        if "_rows" in self.__dict__:
+            self._sums = (self.value, None, self.grad)
+            del self._rows
+
     @property
     def margins(self) -> Array:
-        """The predictors z with the offset, shape (n,) or (n, K)."""
-        return self._rows[1]
+        """The predictors z with the offset, shape (n,) or (n, K); they cost a pass where they were not kept."""
+        return self._map.z() if self.term.shares_rows and self._z is None else self._rows[1]
 
     def total_curvature(self) -> Array:
         """Return the curvature of the loss summed over the rows, shape (K, K): the Hessian by constants added to z."""
-        if self._sums:
+        if self._sums and self._sums[1] is not None:
             return array_namespace(self._theta).reshape(self._sums[1], (1, 1))
         return self.term.loss.total(self._rows[2], self.term.weights)
 
@@ -177,6 +205,8 @@ class DataPoint:
         """Return c >= 0 such that the curvature here is at least exp(-c) times that at `origin`; inf if unknown."""
         if not isinstance(self.term.model, LinearModel):
             return math.inf
+        if self.term.shares_rows:
+            return self.term.loss.drift(self.term.model.forward(self._theta - origin._theta))
         return self.term.loss.drift(self._rows[1] - origin._rows[1])
 
     def along(self, d: Array) -> DataRay:
@@ -239,6 +269,9 @@ class DataRay:
 
     def __call__(self, t: float) -> tuple[float, float]:
         """Return the value and the slope at t."""
+        if self._start.term.shares_rows:  # rows of z and of J d would take thrice the memory
+            trial = self.point(t)
+            return trial.value, float(trial.grad @ self._d)
         value, _, _, r, _ = self._trial(t)._rows
         xp = array_namespace(r)
         return value, float(xp.sum(r * self._direction))

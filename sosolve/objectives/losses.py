@@ -11,11 +11,15 @@ import math
 from collections.abc import Iterator
 from typing import ClassVar
 
+import numpy as np
 from array_api_compat import array_namespace, device
 
 from ..kernels import kernels_for
 from ..kernels.losses import namespace
 from ..protocols import Array
+
+#: Probabilities that are weighted at a time: an eighth of a megabyte.
+TOTALLED = 16_384
 
 
 class Loss:
@@ -29,6 +33,10 @@ class Loss:
         Whether the curvature is the true second derivative.
     fused : str
         Name of a kernel that yields value, gradient and curvature of a linear model in one pass; "" for none.
+    fused_into : str
+        Name of a kernel that does so without z, and writes the curvature to an array that it is given; "" for none.
+    shared_dtype : str
+        Of that array: single precision where the curvature keeps its relative accuracy when it is rounded.
     rowless : str
         Name of a kernel that yields value, sum of the curvatures and gradient and keeps no rows; "" for none.
     fused_mv : str
@@ -40,6 +48,8 @@ class Loss:
     n_outputs: int = 1
     exact: ClassVar[bool] = True
     fused: ClassVar[str] = ""
+    fused_into: ClassVar[str] = ""
+    shared_dtype: str = "float64"
     rowless: ClassVar[str] = ""
     fused_mv: ClassVar[str] = "normal_mv"
     is_invariant: bool = False
@@ -154,6 +164,7 @@ class SoftmaxLoss(Loss):
     """
 
     fused = "softmax_linear"
+    fused_into = "softmax_into"
     fused_mv = "softmax_normal_mv"
 
     def __init__(self, n_classes: int, reference: bool = False):
@@ -168,6 +179,8 @@ class SoftmaxLoss(Loss):
         self.n_classes, self.reference = n_classes, reference
         self.n_outputs = n_classes - 1 if reference else n_classes
         self.is_invariant = not reference
+        # The curvature of a row is sum_kl P_k P_l (e_k - e_l)(e_k - e_l)' / 2; P of a reference is 1 minus the others.
+        self.shared_dtype = "float64" if reference else "float32"
 
     def rows(self, y: Array, z: Array, w: Array) -> tuple[float, Array, Array]:
         """Return sum w l, w (P - onehot(y)), P."""
@@ -202,15 +215,23 @@ class SoftmaxLoss(Loss):
 
     def diag_rows(self, curv: Array, w: Array) -> Array:
         """Return w P (1 - P), shape (n, K)."""
+        if not self.reference:
+            curv = _wide(curv)
+            return w[:, None] * (curv * (array_namespace(curv).sum(curv, axis=1)[:, None] - curv))
         return w[:, None] * (curv * (1.0 - curv))
 
     def total(self, curv: Array, w: Array) -> Array:
         """Return diag(sum w P) - P' diag(w) P, shape (K, K)."""
-        xp = array_namespace(curv)
-        weighted = w[:, None] * curv
-        sums = xp.sum(weighted, axis=0)
-        eye = xp.eye(self.n_outputs, dtype=curv.dtype, device=device(curv))
-        return sums[:, None] * eye - xp.matrix_transpose(weighted) @ curv
+        xp, n = array_namespace(curv), curv.shape[0]
+        eye = xp.eye(self.n_outputs, dtype=xp.float64, device=device(curv))
+        rows = max(1, TOTALLED // self.n_outputs) if type(curv) is np.ndarray else n
+        total = 0.0 * eye
+        for start in range(0, n, rows):
+            P = _wide(curv[start : start + rows, :])
+            weighted = (w if w.shape[0] == 1 else w[start : start + rows])[:, None] * P
+            whole = weighted if self.reference else weighted * xp.sum(P, axis=1)[:, None]
+            total = total + xp.sum(whole, axis=0)[:, None] * eye - xp.matrix_transpose(weighted) @ P
+        return total
 
     def drift(self, change: Array) -> float:
         """Return the largest spread of a row's changes (zero for a reference): |u'H(u; e)u| <= (max e - min e) u'Hu."""
@@ -224,13 +245,20 @@ class SoftmaxLoss(Loss):
     def blocks(self, curv: Array, w: Array) -> Iterator[tuple[int, int, Array]]:
         """Yield w P_k (1 - P_k) on the diagonal and -w P_k P_l off it: one sign each."""
         for k in range(self.n_outputs):
-            others = 1.0 - curv[:, k]
+            own = _wide(curv[:, k])
+            others = 1.0 - own
             if not self.reference:  # as a sum: near P = 1 far outliers need its relative accuracy
                 xp = array_namespace(curv)
-                others = xp.sum(curv[:, :k], axis=1) + xp.sum(curv[:, k + 1 :], axis=1)
-            yield k, k, w * (curv[:, k] * others)
+                others = xp.sum(curv[:, :k], axis=1, dtype=w.dtype) + xp.sum(curv[:, k + 1 :], axis=1, dtype=w.dtype)
+            yield k, k, w * (own * others)
             for other in range(k + 1, self.n_outputs):
-                yield k, other, -w * (curv[:, k] * curv[:, other])
+                yield k, other, -w * (own * curv[:, other])
+
+
+def _wide(P: Array) -> Array:
+    """Return probabilities in double precision."""
+    xp = array_namespace(P)
+    return xp.astype(P, xp.float64, copy=False)
 
 
 def _shares(r: Array, w: Array) -> Array:

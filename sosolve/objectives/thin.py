@@ -15,6 +15,10 @@ from .models import LinearModel
 #: Most rows for which the n x n algebra, O(n^2 d) once, is cheaper than passes over X, and fewest columns for which
 #: it is worth the trouble.
 THIN_ROWS, THIN_COLUMNS = 1500, 500
+#: Entries of X in a block of columns, at least 64 of them: two megabytes.
+BLOCK = 262_144
+#: Sum of squares over that about the means up to which X X' is centred after the product.
+CANCELLED = 8.0
 #: Largest ratio of column spreads for which the small columns survive in X X' (its rounding is eps times the square).
 THIN_SPREAD = 1e5
 
@@ -61,8 +65,9 @@ class ThinModel(LinearModel):
     def _column_blocks(self) -> Iterator[tuple[slice, Any]]:
         """Yield columns of a dense X in float64 with their range: no copy of X."""
         d = self.data.shape[1]
-        for start in range(0, d, 2048):
-            part = slice(start, min(start + 2048, d))
+        width = max(64, BLOCK // self.data.shape[0])
+        for start in range(0, d, width):
+            part = slice(start, min(start + width, d))
             yield part, self.xp.astype(self.data[:, part], self.xp.float64, copy=False)
 
     def _pulled(self, a: Any) -> Any:
@@ -97,10 +102,23 @@ class ThinModel(LinearModel):
             product = (X @ X.T).toarray()
             cross = X @ centre
             return product - cross[:, None] - cross[None, :] + centre @ centre
+        whole = X if X.dtype == self.xp.float64 else None  # no copy, one product
+        G = self.xp.zeros((n, n), **self.where) if whole is None else whole @ whole.T
+        cross = self.xp.zeros(n, **self.where)
+        for part, block in self._column_blocks():
+            cross += block @ centre[part]
+            G = G + block @ block.T if whole is None else G
+        raw = float(self.xp.linalg.trace(G))
+        G -= cross[:, None]
+        G -= cross[None, :]
+        G += centre @ centre
+        if raw <= CANCELLED * float(self.xp.linalg.trace(G)):
+            return G
         G = self.xp.zeros((n, n), **self.where)
         for part, block in self._column_blocks():
             centred = block - centre[part]
             G += centred @ centred.T
+            del centred  # before there is another
         return G
 
     def coefficients(self, theta: Any) -> tuple[Any, Any]:

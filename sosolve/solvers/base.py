@@ -230,8 +230,7 @@ class Solver:
                 f"received theta0 of shape {tuple(theta0.shape)}; the objective has {objective.size} parameters and "
                 f"expects shape ({objective.size},): pass a flat array of that length"
             )
-        run = _Run(self, objective, callback)
-        return run(objective.at(theta0))
+        return _Run(self, objective, callback)(lambda: objective.at(theta0))
 
     def resume(self, objective: Objective, result: Result, callback: Callback | None = None) -> Result:
         """Return the outcome of more iterations from the point and the state in which a fit ended.
@@ -270,7 +269,7 @@ class Solver:
         callback : callable, optional
             See `minimize`.
         """
-        return _Run(self, objective, callback)(point, state)
+        return _Run(self, objective, callback)(lambda: point, state)
 
 
 class _Run:
@@ -287,8 +286,8 @@ class _Run:
         self.state: object = None
         self.reason = ""
 
-    def __call__(self, point: Point, state: object = None) -> Result:
-        status = None
+    def __call__(self, begin: Callable[[], Point], state: object = None) -> Result:
+        status, point = None, begin()  # made here: the first point is not held by the caller while it is left behind
         try:
             self.record(point, 0, True, {})
             if not (math.isfinite(point.value) and math.isfinite(max_abs(point.grad))):

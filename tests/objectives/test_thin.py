@@ -76,3 +76,13 @@ def test_model_conformance():
 def test_when_it_is_used(X, strength, expected):
     """Only under a ridge, for n < d, and where X X' keeps what the columns hold."""
     assert pays(X, strength) is expected
+
+
+@pytest.mark.parametrize("shift", [0.0, 30.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_product_is_centred_after_or_before(shift, dtype):
+    """Where the means are small X X' is formed without a copy of X, where they are large its columns are centred."""
+    X = (WIDE - 3.0 + shift).astype(dtype)
+    centred = X.astype(float) - X.astype(float).mean(axis=0)
+    found = ThinModel(X, np.array([1.0 / 30]), 0.1, 1, True)._row_gram()
+    np.testing.assert_allclose(found, centred @ centred.T, atol=1e-10 * np.trace(found))
