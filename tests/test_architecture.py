@@ -25,7 +25,10 @@ NEVER = {
     "plotting_curves.py": r"sosolve\.(?!protocols|history)|sklearn|numba|dask",
     "testing.py": r"sosolve\.estimators|sklearn|numba|dask",
     "estimators": r"numba|cupy|dask",
+    "scipy_api": r"sosolve\.(estimators|_compat|plotting|testing)|sklearn|dask",
 }
+#: Lines of a module: beyond it there are two ideas in it.
+LONGEST = 400
 #: Imported only inside functions.
 LAZY = r"numba|llvmlite|cupy|dask|sympy|pandas|matplotlib|rich"
 #: The files that are imported only when compiled kernels are wanted.
@@ -74,9 +77,16 @@ def test_imports_keep_the_order(path):
     assert breaches(path.read_text(), path.relative_to(ROOT)) == []
 
 
+def test_no_module_grows_beyond_one_idea():
+    """Split a module before it is longer."""
+    lengths = {path.relative_to(ROOT).as_posix(): path.read_text().count("\n") for path in ROOT.rglob("*.py")}
+    assert {path: length for path, length in lengths.items() if length > LONGEST} == {}
+
+
 @pytest.mark.parametrize(
     ("path", "source"),
     [
+        ("scipy_api/scalar.py", "from ..estimators.base import LinearClassifier"),
         ("solvers/newton.py", "from ..objectives import L2"),
         ("solvers/newton.py", "import numba"),
         ("solvers/newton.py", "def f():\n    from ..kernels.pool import run"),
