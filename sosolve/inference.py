@@ -193,7 +193,7 @@ def _assembled(
     if free.size:
         A = np.asarray(jac, dtype=np.float64)[:, free]
         norms = column_norms(A)
-        norms = np.where(norms > 0.0, norms, 1.0)
+        norms = np.where(norms < np.inf, np.where(norms > 0.0, norms, 1.0), np.abs(A).max(axis=0, initial=0.0))
         root, null, rank = _inverse_root(A / norms, error)
         lost = (np.abs(null) > 1e-6 * np.abs(null).max(initial=0.0)).any(axis=1)
         inner = variance * root if middle is None else root @ middle(A / norms @ root)
@@ -202,7 +202,9 @@ def _assembled(
         matrix[np.ix_(free, free)] = part
         identifiable[free[lost]] = False
         null_vectors = np.zeros((p, null.shape[1]))
-        back = null / norms[:, None]
+        unit = np.where(null == 0.0, np.inf, norms[:, None]).min(axis=0)
+        with np.errstate(over="ignore"):  # 1e200 beside 1e-200 makes 0 of its entry
+            back = null / (norms[:, None] / unit)
         null_vectors[free] = back / np.sqrt((back * back).sum(axis=0))
     return Covariance(matrix, np.sqrt(np.diagonal(matrix)), rank, null_vectors, identifiable, held, variance)
 

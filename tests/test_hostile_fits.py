@@ -9,7 +9,7 @@ import scipy.optimize
 from scipy.optimize import OptimizeWarning
 from sklearn.exceptions import ConvergenceWarning
 
-from sosolve import NonlinearLeastSquares, curve_fit, least_squares, minimize
+from sosolve import NonlinearLeastSquares, curve_fit, fit_curves, least_squares, minimize
 from sosolve.scipy_api.failures import FitError
 
 X = np.linspace(0.0, 4.0, 40)
@@ -110,3 +110,31 @@ def test_tol_counts_for_the_value_too(method):
     np.testing.assert_allclose(found.x, 1.0, atol=1e-6)
     drowned = minimize(lambda x: 1e9 + scipy.optimize.rosen(x), [-1.2, 1.0], method=method, bounds=[(-3, 3)] * 2)
     assert not drowned.success
+
+
+@pytest.mark.parametrize("model", ["a*exp(-b*x) + c", decay, "a/(1 + exp(-b*(x - 2))) + c"], ids=str)
+def test_constant_data_leave_a_rate_open(model):
+    with pytest.warns(ConvergenceWarning, match="do not determine b"):
+        fit = NonlinearLeastSquares(model).fit(X[1:, None], np.full(39, 3.7))
+    assert np.isnan(fit.stderr_["b"])
+    assert fit.stderr_["c"] < 1e-12
+
+
+def test_an_offset_of_zero_is_known():
+    fit = NonlinearLeastSquares("a*exp(-b*x) + c").fit(X[:, None], 2.0 * np.exp(-X))
+    assert max(fit.stderr_.values()) < 1e-12
+
+
+def test_many_curves_take_every_form_of_bounds():
+    curves = np.stack([Y, 2.0 * Y])
+    for bounds in (scipy.optimize.Bounds(0.0, 9.0), {"b": (0, None)}, (None, 9.0)):
+        assert fit_curves("a*exp(-b*x) + c", X, curves, bounds=bounds).converged.all()
+    with pytest.raises(ValueError, match="Expected a pair"):
+        fit_curves("a*exp(-b*x) + c", X, curves, bounds=[(0, 9)] * 3)
+
+
+def test_the_hessian_at_the_end():
+    rosen, grad, hess = scipy.optimize.rosen, scipy.optimize.rosen_der, scipy.optimize.rosen_hess
+    found = minimize(rosen, [1.3, 0.7], method="trust-exact", jac=grad, hess=hess)
+    np.testing.assert_array_equal(found.hess, hess(found.x))
+    assert "hess" not in minimize(rosen, [1.3, 0.7], method="BFGS", jac=grad)

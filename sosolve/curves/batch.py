@@ -122,11 +122,11 @@ def fit_curves(
     form, formula = _model_of(model, jac, points.d)
     on_device = _on_device(device, there, formula, points)
     target = model if formula is None else formula
+    if p0 is None:  # before anything is compiled
+        starts = Automatic(formula, form, OnHost(points) if there else points)
     names = formula.parameters if formula is not None else _passes(target, jac, points.d).names
     limits = box(bounds, names, points.m)
-    if p0 is None:
-        starts = Automatic(formula, form, OnHost(points) if there else points)
-    else:
+    if p0 is not None:
         starts = given_start(here(p0), names, points.m)
         check_inside(starts, *limits, names)
     arrays, where = _empty(points.m, len(names), covariance, on_device), "cpu"

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from itertools import product
 
 import numpy as np
+from scipy.optimize import Bounds
 
 from . import guesses
 from .batch_data import frozen, real
@@ -68,6 +69,18 @@ def given_start(p0, names: tuple[str, ...], m: int) -> np.ndarray:
     return frozen(np.atleast_2d(p0))
 
 
+def _pair(bounds) -> tuple:
+    """Return the lower and the upper side of a pair or a `scipy.optimize.Bounds`, infinite where there is none."""
+    if isinstance(bounds, Bounds):  # Bounds(0, 1) holds arrays of length 1
+        bounds = tuple(side[0] if np.shape(side) == (1,) else side for side in (bounds.lb, bounds.ub))
+    bounds = (None, None) if bounds is None else bounds
+    if not isinstance(bounds, list | tuple | np.ndarray) or len(bounds) != 2:
+        raise ValueError(
+            f"Received the bounds {bounds!r}. Expected a pair (lower, upper). Give inf where there is none."
+        )
+    return tuple(end if side is None else side for side, end in zip(bounds, (-np.inf, np.inf), strict=True))
+
+
 def box(bounds, names: tuple[str, ...], m: int) -> tuple[np.ndarray, np.ndarray]:
     """Return lower and upper bounds, each of shape (1, p) or (m, p).
 
@@ -78,11 +91,10 @@ def box(bounds, names: tuple[str, ...], m: int) -> tuple[np.ndarray, np.ndarray]
     """
     p = len(names)
     if isinstance(bounds, Mapping):
-        pairs = [(-np.inf, np.inf) if pair is None else pair for pair in by_name("bounds", bounds, names)]
+        pairs = [_pair(pair) for pair in by_name("bounds", bounds, names)]
         sides = [np.stack(np.broadcast_arrays(*(real("bounds", pair[side]) for pair in pairs)), -1) for side in (0, 1)]
     else:
-        lower, upper = (-np.inf, np.inf) if bounds is None else bounds
-        sides = [real("bounds", lower), real("bounds", upper)]
+        sides = [real("bounds", side) for side in _pair(bounds)]
     for side in sides:
         if side.shape not in ((), (p,), (1, p), (m, p)):
             raise ValueError(

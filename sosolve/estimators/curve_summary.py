@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..curve_problems.drowned import without_drowned
 from ..curve_problems.model import Model
 from ..curve_problems.problem import CurveProblem
 from ..history import History, Result, Status
@@ -152,7 +153,7 @@ def summarise(found: Found, start: np.ndarray, absolute_sigma: bool) -> FittedCu
     bound = _bounds_reached(problem, theta)
     held = ~problem.free | np.array([bool(side) for side in bound])
     raw, J = found.residual, np.zeros((len(problem.y), len(theta)))
-    J[:, problem.free] = found.jac
+    J[:, problem.free] = without_drowned(problem, theta, raw, found.jac)
     dof = problem.total - float((~held).sum())
     with np.errstate(all="ignore"):
         known = _covariance(problem, raw, J, held, dof, absolute_sigma, found.jac_error)

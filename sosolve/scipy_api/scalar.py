@@ -166,8 +166,8 @@ def minimize(
     Returns
     -------
     OptimizeResult
-        x, fun, jac, nfev, njev, nhev, nit, status, message, success; hess_inv for the quasi-Newton methods; besides
-        `solver` (the name of ours that ran) and `history`.
+        x, fun, jac, nfev, njev, nhev, nit, status, message, success; hess_inv for the quasi-Newton methods, hess
+        where it is given to another one; besides `solver` (the name of ours that ran) and `history`.
         status: 0 converged, 1 limit, 2 no further progress, 3 not finite at x0, 99 callback.
 
     Raises
@@ -224,6 +224,8 @@ def minimize(
             "Desired error not necessarily achieved: the gradient is within gtol by chance, differences of "
             f"{found.value:.6g} round to far more; give `jac`, or subtract a constant from the function."
         )
+    if callable(hess) and not issubclass(cls, FIRST_ORDER):
+        outcome.hess = objective.hess(outcome.x)
     if options.get("return_all"):
         outcome.allvecs = path
     if options.get("disp"):
