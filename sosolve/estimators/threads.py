@@ -35,9 +35,13 @@ def fit_threads(X, l1_ratio: float = 0.0) -> Iterator[None]:
     l1_ratio : float, default=0
         With some L1 the matrices are those of a working set.
     """
-    blas = one_blas_thread() if is_small(X, l1_ratio) else contextlib.nullcontext()
-    with thread_limit(effective_threads()), blas:
+    with thread_limit(effective_threads()), blas_threads(X, l1_ratio):
         yield
+
+
+def blas_threads(X, l1_ratio: float = 0.0) -> contextlib.AbstractContextManager:
+    """Return a context with one thread of BLAS where a second one is not worth its price; see `fit_threads`."""
+    return one_blas_thread() if is_small(X, l1_ratio) else contextlib.nullcontext()
 
 
 def is_small(X, l1_ratio: float = 0.0) -> bool:

@@ -1,9 +1,10 @@
 r"""The minimisers of one problem for many strengths at once, where that is cheaper than one after another.
 
 Each pass over X serves all values of C. Some of them, the nodes, are solved by Newton's method from the logarithms of
-the class frequencies, or from the minimisers on a sample of the rows. The path is a smooth function of log C with the
-derivative :math:`\alpha H^{-1} S \theta`, so that a cubic through the nodes starts the others near their ends; their
-curvatures lie between those of the nodes. A few secant pairs correct what is wrong with a curvature from elsewhere.
+the class frequencies. The path is a smooth function of log C with the derivative :math:`\alpha H^{-1} S \theta`, so
+that a cubic through the nodes starts the others near their ends; their curvatures lie between those of the nodes. Large
+data are solved so on a sample of the rows, and all values of C go on from there: one curvature of all rows corrects
+those of the sample. A few secant pairs correct what is still wrong with a curvature from elsewhere.
 
 There is no line search: a value of C that does not behave is left to the loop of all solvers.
 

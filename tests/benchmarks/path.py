@@ -40,8 +40,9 @@ CASES = {
 def path(X, y) -> None:
     """Fit all values of C."""
     estimator = LogisticRegression()
-    problem = Problem(estimator, X, y, None, float(CS[-1]), careful=True)
-    StrengthPath(estimator, problem).solve_all(CS)
+    with np.errstate(all="ignore"):
+        problem = Problem(estimator, X, y, None, float(CS[-1]), careful=True)
+        StrengthPath(estimator, problem).solve_all(CS)
 
 
 def seconds(call) -> float:
