@@ -37,12 +37,13 @@ FARTHEST, FEWEST = 4.0, 4
 #: Rounds at most, and shortened steps after which a value of C is left to the loop.
 MOST_ROUNDS, MOST_SHORTENED = 25, 3
 #: The test of convergence with a curvature from elsewhere: half the squared decrement must be a tenth of the bound, as
-#: for a preconditioner, or a fourth where the last round has left less than `STALE` of it, as for one with secant
-#: pairs; and the last round, where there was one, must have reduced it by this factor.
-SURE, PROVEN, CONTRACTED = 10.0, 4.0, 0.5
+#: for a preconditioner, and the last round, where there was one, must have reduced it by that factor.
+SURE, CONTRACTED = 10.0, 0.5
 #: A last step is taken without an evaluation where it ends the fit even if it contracts that much less than the one
-#: before it.
-CAUTION = 3.0
+#: before it; on small data, and on large ones.
+CAUTION, BOLD = 10.0, 3.0
+#: In place of `SURE` where the curvature of a sample has been corrected and the last round left less than `STALE`.
+PROVEN = 4.0
 #: Parameters up to which one curvature of all rows corrects those of a sample; a part of the rows for more.
 CORRECTED_SIZE = 100
 #: A curvature is formed anew where a round has left more than this fraction of the squared decrement.
@@ -72,7 +73,8 @@ def may_be_together(problem: Problem, Cs: np.ndarray, tol: float, max_iter: int)
         Of each fit.
     """
     plain = len(Cs) >= FEWEST and math.isfinite(Cs.max()) and tol >= LEAST_TOL and max_iter >= MOST_ROUNDS
-    ordinary = plain and problem.penalty.is_smooth and problem.xp is np and not problem.one_sided
+    # a class without weight has no finite optimum
+    ordinary = plain and problem.penalty.is_smooth and problem.xp is np and bool((problem.prior > 0.0).all())
     return ordinary and suits(problem.data) and not problem.model.follows_bulk
 
 
@@ -187,7 +189,7 @@ class _Rounds:
     """
 
     def __init__(self, problem: Problem, many: Many, sample: Many, Cs: np.ndarray):
-        self.many, self.sample = many, sample
+        self.many, self.sample, self.is_corrected = many, sample, many is not sample
         model: Any = problem.model
         self.alpha = np.minimum(1.0 / Cs / problem.total, 1e300)
         omega = 1.0 if problem.penalty.weights is None else problem.penalty.weights
@@ -195,7 +197,8 @@ class _Rounds:
         spread = np.sqrt(model.variance) * model.scale
         own = model.scale / widened(np.broadcast_to(spread, (len(Cs), len(spread))), self.alpha[:, None] * omega)
         #: From gradients in the basis of the problem to those in the basis of each C.
-        self.units = np.hstack([own, np.ones((len(Cs), model.size - model.n_features))])
+        constants = model.size - model.n_outputs * model.n_features
+        self.units = np.hstack([np.tile(own, model.n_outputs), np.ones((len(Cs), constants))])
 
     def run(self, index: np.ndarray, theta: np.ndarray, H: np.ndarray | None, tol: float, fresh: bool) -> _Columns:
         """Return the columns of these values of C as they end, from parameters and curvatures, formed anew if fresh."""
@@ -220,10 +223,11 @@ class _Rounds:
             level = tol * tol * c.value[good]
             largest = np.abs(c.grad[good] * self.units[index[good]]).max(axis=1)
             left = square / c.square[good]
-            bound = 0.5 * np.where((left > 0.0) & (left <= STALE), PROVEN, SURE) * square
+            falling = (left > 0.0) & (left <= STALE)
+            bound = 0.5 * np.where(falling & self.is_corrected, PROVEN, SURE) * square
             c.done[good] = (largest <= tol) & (bound <= level) & (left <= CONTRACTED)
-            ahead = CAUTION * left
-            foreseen = (left > 0.0) & (left <= STALE) & (ahead * bound <= level) & (np.sqrt(ahead) * largest <= tol)
+            ahead = (BOLD if self.is_corrected else CAUTION) * left
+            foreseen = falling & (ahead * bound <= level) & (np.sqrt(ahead) * largest <= tol)
             last = good[~c.done[good] & foreseen]
             c.theta[last] += c.step[last]
             c.done[last] = True

@@ -104,6 +104,44 @@ def test_large_data_begin_on_a_sample(monkeypatch):
         assert excess(X, y, CS[k], ends[k].attributes) < 2e-8
 
 
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_softmax_at_many_parameters(fit_intercept):
+    """Values, gradients and the Hessian are those of the term, with weights and offsets."""
+    rng = np.random.default_rng(2)
+    X, y = rng.standard_normal((90, 4)) * 3.0 + 1.0, rng.integers(0, 3, 90)
+    offset, weights = rng.standard_normal((90, 3)), rng.integers(1, 4, 90).astype(float)
+    term = Problem(LogisticRegression(fit_intercept=fit_intercept), X, y, weights, 1.0, offset=offset).data
+    every, sample = many.many_of(term)
+    assert every is sample
+    theta = rng.standard_normal((4, term.size))
+    values, grads = every.at(theta)
+    for k in range(4):
+        point = term.at(theta[k])
+        assert values[k] == pytest.approx(point.value, rel=1e-12)
+        np.testing.assert_allclose(grads[k], point.grad, atol=1e-13)
+        np.testing.assert_allclose(every.curvature(theta[k]), point.curvature.lifted(), atol=1e-13)
+
+
+def test_softmax_paths(monkeypatch):
+    """Each C of four classes meets the tolerance; a class without a row leaves all of them to the loop."""
+    rng = np.random.default_rng(5)
+    X = rng.standard_normal((300, 6))
+    y = np.argmax(X @ rng.standard_normal((6, 4)) + rng.gumbel(size=(300, 4)), axis=1)
+    ends, rounds, loops = solved(X, y, CS, monkeypatch)
+    assert (loops, [end.bad for end in ends]) == (0, [None] * 20)
+    assert rounds <= 15
+    for C, end in list(zip(CS, ends, strict=True))[::4]:
+        problem = Problem(LogisticRegression(), X, y, None, C)
+        tight = LogisticRegression(C=C, tol=1e-8, max_iter=1000).fit(X, y)
+        value, best = (
+            problem.objective.at(problem.model.theta(found["coef_"], found["intercept_"])).value
+            for found in (end.attributes, vars(tight))
+        )
+        assert value / best - 1.0 < 1e-8
+    weights = np.where(y == 3, 0.0, 1.0)
+    assert solved(X, y, CS[5:10], monkeypatch, sample_weight=weights)[1:] == (0, 5)
+
+
 def test_one_curvature_of_all_rows_corrects_those_of_a_sample():
     """Where they differ from it by one change of basis the correction is exact; without a factor there is none."""
     rng = np.random.default_rng(0)
