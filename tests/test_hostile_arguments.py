@@ -316,5 +316,5 @@ def test_names_of_the_library_are_models():
 
 
 def test_many_curves_take_no_covariance_matrix():
-    with pytest.raises(ValueError, match=r"a covariance matrix\. .* by curve_fit"):
+    with pytest.raises(ValueError, match=r"a covariance matrix; .* by curve_fit"):
         fit_curves("a*x", X, np.stack([Y, Y]), sigma=np.eye(50))

@@ -186,17 +186,17 @@ def _model_of(model, jac, d: int) -> tuple[CurveForm | None, Formula | None]:
     if not isinstance(formula, Formula):
         if not callable(model):
             raise TypeError(
-                f"Received a model of type {type(model).__name__}. Expected a formula, the name of a library model, or "
-                "a function. Pass for instance 'a*exp(-b*x)'."
+                f"received a model of type {type(model).__name__}; expected a formula, the name of a library model, or "
+                "a function: pass for instance 'a*exp(-b*x)'"
             )
         return None, None
     if len(formula.predictors) != d:
         raise ValueError(
-            f"Received x with {d} predictors for a model of {', '.join(formula.predictors)}. Expected one column for "
-            "each. Pass x of shape (n, d)."
+            f"received x with {d} predictors for a model of {', '.join(formula.predictors)}; expected one column for "
+            "each: pass x of shape (n, d)"
         )
     if jac is not None:
-        raise ValueError("Received jac with a formula. Expected None, its derivatives are exact. Leave jac out.")
+        raise ValueError("received jac with a formula; expected None, its derivatives are exact: leave jac out")
     return form, formula
 
 
@@ -208,10 +208,10 @@ def _passes(target, jac, d: int):
 
 def _settings(max_iter, ftol, xtol, gtol):
     if isinstance(max_iter, bool) or not isinstance(max_iter, int | np.integer) or max_iter < 1:
-        raise ValueError(f"Received max_iter={max_iter!r}. Expected a positive integer. Choose for instance 100.")
+        raise ValueError(f"received max_iter={max_iter!r}; expected a positive integer: choose for instance 100")
     for name, value in (("ftol", ftol), ("xtol", xtol), ("gtol", gtol)):
         if not isinstance(value, int | float | np.number) or not 0.0 <= value < 1.0:
-            raise ValueError(f"Received {name}={value!r}. Expected a number from 0 to 1. Choose for instance 1e-12.")
+            raise ValueError(f"received {name}={value!r}; expected a number from 0 to 1: choose for instance 1e-12")
     from .batch_fit import Settings
 
     return Settings(int(max_iter), float(ftol), float(xtol), float(gtol))
@@ -278,8 +278,8 @@ def _bar(wanted: bool, m: int) -> Iterator[Callable[[int], None]]:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
     except ImportError as error:
         raise ImportError(
-            "Received progress=True without rich. Expected it to be installed. Run pip install rich, or leave progress "
-            "out."
+            "received progress=True without rich; expected it to be installed: run pip install rich, or leave progress "
+            "out"
         ) from error
     columns = ("fits", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
@@ -298,8 +298,8 @@ def predict(result: CurvesResult, x) -> np.ndarray:
     own = x.ndim == (2 if d == 1 else 3) and len(x) == m
     if (not own and x.shape[1:] not in ((), (d,))) or (x.shape[1:] == () and d > 1):
         raise ValueError(
-            f"Received x of shape {x.shape} for {m} fits. Expected (n,) or (n, {d}), or ({m}, n) or ({m}, n, {d}). "
-            "Check the order of the axes."
+            f"received x of shape {x.shape} for {m} fits; expected (n,) or (n, {d}), or ({m}, n) or ({m}, n, {d}): "
+            "check the order of the axes"
         )
     n = x.shape[1] if own else x.shape[0]
     passes = _passes(result.model, None, d)

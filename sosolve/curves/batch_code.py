@@ -178,8 +178,8 @@ def _argument_names(function: Callable, d: int) -> tuple[str, ...]:
     names = tuple(argument.name for argument in arguments if argument.kind in kinds)
     if len(names) <= d or len(names) < len(arguments):
         raise ValueError(
-            f"Received a model with the arguments ({', '.join(map(str, arguments))}). Expected {d} of one point "
-            "followed by the parameters, each by its name. Write for instance def f(x, a, b): return a*exp(-b*x)."
+            f"received a model with the arguments ({', '.join(map(str, arguments))}); expected {d} of one point "
+            "followed by the parameters, each by its name: write for instance def f(x, a, b): return a*exp(-b*x)"
         )
     return names[d:]
 
@@ -205,9 +205,9 @@ def _compile_user(function: Callable, what: str, n_arguments: int, n_results: in
     if not reason:
         return dispatcher
     raise TypeError(
-        f"Received {what} {getattr(function, '__name__', function)!r}, which cannot be compiled: {reason}. Expected a "
+        f"received {what} {getattr(function, '__name__', function)!r}, which cannot be compiled: {reason}; expected a "
         f"function of {n_arguments} numbers that returns {expected} and that Numba compiles (numbers, math, NumPy on "
-        "numbers). Write it so, use a formula such as 'a*exp(-b*x)', or fit one curve at a time with curve_fit."
+        "numbers): write it so, use a formula such as 'a*exp(-b*x)', or fit one curve at a time with curve_fit"
     )
 
 

@@ -90,16 +90,16 @@ def wanted(name: str | None, there: bool, is_formula: bool, points: int) -> bool
         When the name is unknown, or the model has no source for a device.
     """
     if name not in (None, "auto", "cpu", "cuda"):
-        raise ValueError(f"Received device={name!r}. Expected None, 'auto', 'cpu' or 'cuda'. Choose one of them.")
+        raise ValueError(f"received device={name!r}; expected None, 'auto', 'cpu' or 'cuda': choose one of them")
     if name == "cpu" or (name is None and not there):
         return False
     if name == "auto" and not there:
         return is_formula and points >= AUTO_POINTS and device.available()
     if not is_formula:
         raise ValueError(
-            f"Received a Python function with device={name!r} and data "
-            f"{'on a device' if there else 'of NumPy'}. Expected a formula or a library model, whose source can be "
-            "compiled for a device. Write the model as a formula, or use device='cpu'."
+            f"received a Python function with device={name!r} and data "
+            f"{'on a device' if there else 'of NumPy'}; expected a formula or a library model, whose source can be "
+            "compiled for a device: write the model as a formula, or use device='cpu'"
         )
     device.require(f"fit_curves(device={name!r})")
     return True

@@ -20,8 +20,8 @@ def real(name: str, values) -> np.ndarray:
     if array.dtype.kind not in "biuf" or isinstance(array, np.ma.MaskedArray):
         found = "a masked array" if isinstance(array, np.ma.MaskedArray) else f"dtype {array.dtype}"
         raise TypeError(
-            f"Received {name} of {found}. Expected real numbers. Convert it to float64; give points to be left out "
-            "the weight 0."
+            f"received {name} of {found}; expected real numbers: convert it to float64; give points to be left out "
+            "the weight 0"
         )
     return array if is_cupy_array(array) else np.asarray(array)
 
@@ -74,13 +74,13 @@ class Table:
         self.x_is_shared = x.shape != y.shape and x.shape != (*y.shape, self.d)
         if self.x_is_shared and x.shape not in ((self.n,), (self.n, self.d)):
             raise ValueError(
-                f"Received x of shape {x.shape} with y of shape {y.shape}. Expected ({self.n},) or ({self.n}, d) for x "
-                f"shared by all fits, or {y.shape} or {(*y.shape, 'd')} for one of each fit. Check the order of axes."
+                f"received x of shape {x.shape} with y of shape {y.shape}; expected ({self.n},) or ({self.n}, d) for x "
+                f"shared by all fits, or {y.shape} or {(*y.shape, 'd')} for one of each fit: check the order of axes"
             )
         if spread is not None and spread.shape not in ((), (self.n,), y.shape):
             raise ValueError(
-                f"Received sigma or weights of shape {spread.shape}. Expected a number, ({self.n},) or {y.shape}. Give "
-                "one for all fits, one per point, or one per point of each fit."
+                f"received sigma or weights of shape {spread.shape}; expected a number, ({self.n},) or {y.shape}: give "
+                "one for all fits, one per point, or one per point of each fit"
             )
         self._to_s, self._spread = to_s, spread
         self._shared_x = self._flat(x).reshape(-1) if self.x_is_shared else None
@@ -168,13 +168,13 @@ class Ragged:
         for name, rows in (("x", self._x), ("sigma or weights", self._spread)):
             if rows is not None and [len(row) for row in rows] != [len(row) for row in self._y]:
                 raise ValueError(
-                    f"Received y as a list of {self.m} arrays of different lengths, and {name} that does not match it. "
-                    f"Expected a list of arrays of the same lengths. Give each fit its own {name}."
+                    f"received y as a list of {self.m} arrays of different lengths, and {name} that does not match it; "
+                    f"expected a list of arrays of the same lengths: give each fit its own {name}"
                 )
         if any(row.ndim != 1 for row in self._y) or any(row.shape[1:] != self._x[0].shape[1:] for row in self._x):
             raise ValueError(
-                "Received lists whose arrays differ in their dimensions. Expected y of shape (n_k,) and x of shape "
-                "(n_k,) or (n_k, d) for each fit. Check the entries."
+                "received lists whose arrays differ in their dimensions; expected y of shape (n_k,) and x of shape "
+                "(n_k,) or (n_k, d) for each fit: check the entries"
             )
         self.n = max(len(row) for row in self._y)
         self._to_s, self.weighted = to_s, spread is not None
@@ -199,8 +199,8 @@ def check_lengths(lengths, m: int, n: int) -> np.ndarray:
     found = np.asarray(lengths)
     if found.shape != (m,) or found.dtype.kind not in "iu" or found.min(initial=0) < 0 or found.max(initial=0) > n:
         raise ValueError(
-            f"Received lengths of shape {found.shape} and dtype {found.dtype}. Expected {m} integers from 0 to {n}. "
-            "Give the number of points of each row that count."
+            f"received lengths of shape {found.shape} and dtype {found.dtype}; expected {m} integers from 0 to {n}: "
+            "give the number of points of each row that count"
         )
     return found
 
@@ -218,13 +218,13 @@ def arrange(x, y, sigma, weights, lengths) -> Table | Ragged:
     """
     if sigma is not None and weights is not None:
         raise ValueError(
-            "Received sigma and weights. Expected one of them. Weights multiply squared residuals: 1 / sigma**2."
+            "received sigma and weights; expected one of them: weights multiply squared residuals, 1 / sigma**2"
         )
     name, spread, to_s = ("weights", weights, np.sqrt) if sigma is None else ("sigma", sigma, np.reciprocal)
     if lengths is not None and isinstance(y, list | tuple):
         raise ValueError(
-            "Received lengths with y as a list. Expected y of shape (m, n), whose rows they cut. Leave lengths out and "
-            "let each array end where its points do, or pass y as one array."
+            "received lengths with y as a list; expected y of shape (m, n), whose rows they cut: leave lengths out and "
+            "let each array end where its points do, or pass y as one array"
         )
     if is_ragged(y):
         points = Ragged(x, y, spread, lambda rows: to_s(rows.astype(np.float64)))
@@ -234,15 +234,15 @@ def arrange(x, y, sigma, weights, lengths) -> Table | Ragged:
     y = real("y", y)
     if y.ndim != 2 or 0 in y.shape:
         raise ValueError(
-            f"Received y of shape {y.shape}. Expected (m, n), one row of n points per fit, or a list of 1-D arrays. "
-            "For a single curve pass y[None, :]."
+            f"received y of shape {y.shape}; expected (m, n), one row of n points per fit, or a list of 1-D arrays: "
+            "for a single curve pass y[None, :]"
         )
     spread = None if spread is None else real(name, spread)
     if spread is not None:
         if spread.shape == (y.shape[1],) * 2 != y.shape:
             raise ValueError(
-                f"Received {name} of shape {spread.shape}, a covariance matrix. Expected a number, ({y.shape[1]},) or "
-                f"{y.shape}. Give standard deviations, or fit each curve by curve_fit, which takes a matrix."
+                f"received {name} of shape {spread.shape}, a covariance matrix; expected a number, ({y.shape[1]},) or "
+                f"{y.shape}: give standard deviations, or fit each curve by curve_fit, which takes a matrix"
             )
         _check_spread(name, spread)
     if is_cupy_array(y):
@@ -255,5 +255,5 @@ def _check_spread(name: str, values: np.ndarray) -> None:
     if least < 0 or least != least or (name == "sigma" and least == 0):
         expected = "positive numbers" if name == "sigma" else "numbers that are not negative"
         raise ValueError(
-            f"Received {name} whose smallest value is {least}. Expected {expected}. Weights of 0 leave points out."
+            f"received {name} whose smallest value is {least}; expected {expected}: weights of 0 leave points out"
         )

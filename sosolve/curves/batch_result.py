@@ -181,8 +181,8 @@ class CurvesResult:
             import pandas
         except ImportError as error:
             raise ImportError(
-                "Received a call of to_pandas without pandas. Expected it to be installed. Run pip install pandas, or "
-                "use the arrays params, stderr, .."
+                "received a call of to_pandas without pandas; expected it to be installed: run pip install pandas, or "
+                "use the arrays params, stderr and so on"
             ) from error
         columns = dict(zip(self.names, self.params.T, strict=True))
         columns |= {f"{name}_stderr": column for name, column in zip(self.names, self.stderr.T, strict=True)}

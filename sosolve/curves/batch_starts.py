@@ -38,7 +38,7 @@ def by_name(name: str, given, names: tuple[str, ...]) -> list:
     missing = [key for key in names if key not in given] if name == "p0" else []
     if unknown or missing:
         what = f"the unknown names {unknown}" if unknown else f"none for {', '.join(missing)}"
-        raise ValueError(f"Received {name} with {what}. Expected the parameters {', '.join(names)}. Correct the names.")
+        raise ValueError(f"received {name} with {what}; expected the parameters {', '.join(names)}: correct the names")
     return [given.get(key) for key in names]
 
 
@@ -56,16 +56,16 @@ def given_start(p0, names: tuple[str, ...], m: int) -> np.ndarray:
         columns = [real("p0", value) for value in by_name("p0", p0, names)]
         if any(column.shape not in ((), (m,)) for column in columns):
             shapes = [column.shape for column in columns]
-            raise ValueError(f"Received p0 with values of shapes {shapes}. Expected () or ({m},). Give one per fit.")
+            raise ValueError(f"received p0 with values of shapes {shapes}; expected () or ({m},): give one per fit")
         p0 = np.stack(np.broadcast_arrays(*columns), axis=-1)
     p0, p = real("p0", p0), len(names)
     if p0.shape not in ((p,), (m, p)):
         raise ValueError(
-            f"Received p0 of shape {p0.shape}. Expected ({p},) or ({m}, {p}) for {', '.join(names)}. Give one start "
-            "for all fits, or one row per fit."
+            f"received p0 of shape {p0.shape}; expected ({p},) or ({m}, {p}) for {', '.join(names)}: give one start "
+            "for all fits, or one row per fit"
         )
     if p0.ndim == 1 and not np.isfinite(p0).all():
-        raise ValueError(f"Received p0={p0.tolist()}. Expected finite numbers. Give a start for each parameter.")
+        raise ValueError(f"received p0={p0.tolist()}; expected finite numbers: give a start for each parameter")
     return frozen(np.atleast_2d(p0))
 
 
@@ -98,15 +98,15 @@ def box(bounds, names: tuple[str, ...], m: int) -> tuple[np.ndarray, np.ndarray]
     for side in sides:
         if side.shape not in ((), (p,), (1, p), (m, p)):
             raise ValueError(
-                f"Received bounds of shape {side.shape}. Expected a number, ({p},) or ({m}, {p}) on each side. Give "
-                "one per parameter, as (lower, upper) or as {name: (lower, upper)}."
+                f"received bounds of shape {side.shape}; expected a number, ({p},) or ({m}, {p}) on each side: give "
+                "one per parameter, as (lower, upper) or as {name: (lower, upper)}"
             )
     lower, upper = np.broadcast_arrays(*(np.atleast_2d(np.broadcast_to(s, s.shape if s.ndim else (p,))) for s in sides))
     if not (lower < upper).all():
         k, j = np.argwhere(~(lower < upper))[0]
         raise ValueError(
-            f"Received the bounds ({lower[k, j]}, {upper[k, j]}) for {names[j]}. Expected lower < upper. Correct them, "
-            "or put the value into the formula."
+            f"received the bounds ({lower[k, j]}, {upper[k, j]}) for {names[j]}; expected lower < upper: correct them, "
+            "or put the value into the formula"
         )
     return frozen(lower), frozen(upper)
 
@@ -118,8 +118,8 @@ def check_inside(start, lower, upper, names: tuple[str, ...]) -> None:
         k, j = np.argwhere(outside)[0]
         value = np.broadcast_to(start, outside.shape)[k, j]
         raise ValueError(
-            f"Received p0 with {names[j]}={value} (fit {k}), outside its bounds. Expected each start within them. Move "
-            "it inside with numpy.clip."
+            f"received p0 with {names[j]}={value} (fit {k}), outside its bounds; expected each start within them: move "
+            "it inside with numpy.clip"
         )
 
 
@@ -144,8 +144,8 @@ class Automatic:
         if form is None and (formula is None or r > 3 or (r > 0 and points.d > 1)):
             what = "a Python function" if formula is None else f"{r} nonlinear parameters and {points.d} predictors"
             raise ValueError(
-                f"Received p0=None for a model with {what}. Expected a start, since none can be guessed. Pass p0: "
-                "one number per parameter, or one row per fit."
+                f"received p0=None for a model with {what}; expected a start, since none can be guessed: pass p0, "
+                "one number per parameter, or one row per fit"
             )
         self._formula, self._form, self._points = formula, form, points
         rule = getattr(form, "rule", None)

@@ -221,13 +221,13 @@ def columns_of(X, d: int, used: Sequence[int]) -> tuple[list[np.ndarray], int]:
     X = np.asarray(X)
     if X.dtype != np.float64:
         if X.dtype.kind not in "biufO":
-            raise TypeError(f"Received X of dtype {X.dtype}. Expected real numbers. Convert X to float64.")
+            raise TypeError(f"received X of dtype {X.dtype}; expected real numbers: convert X to float64")
         X = X.astype(np.float64)
     if X.ndim == 1 and d == 1:
         return [X for _ in used], X.shape[0]
     if X.ndim != 2 or X.shape[1] != d:
         wanted = "(n,) or (n, 1)" if d == 1 else f"(n, {d})"
         raise ValueError(
-            f"Received X of shape {X.shape}. Expected {wanted}, one column per predictor. Select the formula's columns."
+            f"received X of shape {X.shape}; expected {wanted}, one column per predictor: select the formula's columns"
         )
     return [X[:, j] for j in used], X.shape[0]

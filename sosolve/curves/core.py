@@ -45,7 +45,7 @@ class Core:
             _refuse_columns(text, found, self.parameters, self.predictors)
         if not self.parameters:
             received = f"a formula of {', '.join(found) or 'numbers'} without parameters"
-            raise refuse(text, None, received, f"a name that is none of {', '.join(columns)}", "Add a parameter: a*x")
+            raise refuse(text, None, received, f"a name that is none of {', '.join(columns)}", "add a parameter: a*x")
         sympy = need_sympy()
         self.used = tuple(sorted({columns[name] for name in found if name in columns}))
         self._symbols = {name: sympy.Symbol(f"x{j}") for name, j in columns.items()}
@@ -98,5 +98,5 @@ def _refuse_columns(
     """Refuse x, x7, .. as parameters of a formula over unnamed columns: they are meant as columns."""
     for name in parameters:
         if re.fullmatch(r"x\d*", name):
-            advice = "Correct the number of the column, or name the parameter otherwise"
+            advice = "correct the number of the column, or name the parameter otherwise"
             raise refuse(text, found[name], f"the column {name!r}", f"one of {', '.join(predictors)}", advice)

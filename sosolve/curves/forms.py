@@ -69,8 +69,8 @@ class CurveForm:
         x = x[:, 0] if x.ndim == 2 and x.shape[1] == 1 else x
         if x.ndim != 1 or x.shape != y.shape:
             raise ValueError(
-                f"Received x of shape {x.shape} and y of shape {y.shape}. Expected two arrays of shape (n,). "
-                "Pass one x and one y per point."
+                f"received x of shape {x.shape} and y of shape {y.shape}; expected two arrays of shape (n,): "
+                "pass one x and one y per point"
             )
         keep = np.isfinite(x) & np.isfinite(y) & (x >= _DOMAINS[self.domain])
         order = np.argsort(x[keep], kind="stable")

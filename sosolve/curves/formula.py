@@ -53,20 +53,20 @@ def parse(text: str, predictors: int | Sequence[str]) -> Formula:
 
 
 def _predictor_key(predictors) -> int | tuple[str, ...]:
-    advice = "Pass for instance ['time', 'dose'], or the number of columns"
+    advice = "pass for instance ['time', 'dose'], or the number of columns"
     if isinstance(predictors, str):
         predictors = (predictors,)
     if isinstance(predictors, int | np.integer) and not isinstance(predictors, bool):
         if predictors < 1:
-            raise ValueError(f"Received predictors={predictors}. Expected at least one. {advice}.")
+            raise ValueError(f"received predictors={predictors}; expected at least one: {advice}")
         return int(predictors)
     try:
         key = tuple(str(name) for name in predictors)
     except TypeError:
         kind = type(predictors).__name__
-        raise TypeError(f"Received predictors of type {kind}. Expected names or their number. {advice}.") from None
+        raise TypeError(f"received predictors of type {kind}; expected names or their number: {advice}") from None
     if not key or len({normal(name) for name in key}) < len(key):
-        raise ValueError(f"Received predictors={key!r}. Expected at least one name, each once. {advice}.")
+        raise ValueError(f"received predictors={key!r}; expected at least one name, each once: {advice}")
     return key
 
 
@@ -94,8 +94,8 @@ class Formula:
     def __init__(self, text: str, predictors: int | tuple[str, ...]):
         if not isinstance(text, str):
             raise TypeError(
-                f"Received a formula of type {type(text).__name__}. Expected a string such as 'a*exp(-b*x)'. "
-                "Pass a Python function as the model where a formula is not enough."
+                f"received a formula of type {type(text).__name__}; expected a string such as 'a*exp(-b*x)': "
+                "pass a Python function as the model where a formula is not enough"
             )
         self._key = predictors
         self._core = core_of(text, predictors)
@@ -192,8 +192,8 @@ class Formula:
         params = np.asarray(params, dtype=np.float64)
         if params.shape != (len(expected),):
             raise ValueError(
-                f"Received parameters of shape {params.shape}. Expected ({len(expected)},) for "
-                f"{', '.join(expected) or 'none'}. Pass one number for each, in this order."
+                f"received parameters of shape {params.shape}; expected ({len(expected)},) for "
+                f"{', '.join(expected) or 'none'}: pass one number for each, in this order"
             )
         V, J = np.empty((m, n)), np.empty((m or 1, r, n))
         with np.errstate(all="ignore"):
@@ -228,7 +228,7 @@ class Formula:
             When the target is unknown.
         """
         if target not in TARGETS:
-            raise ValueError(f"Received target={target!r}. Expected one of {', '.join(TARGETS)}. Choose one of them.")
+            raise ValueError(f"received target={target!r}; expected one of {', '.join(TARGETS)}: choose one of them")
         return self._core.source(target, "both" if jacobian else "value")
 
     def rename(self, changes: Mapping[str, str]) -> Formula:
@@ -248,7 +248,7 @@ class Formula:
         renamed = tuple(changes.get(name, name) for name in self.parameters)
         if unknown or len(set(renamed)) < self.size:
             received = f"the unknown parameters {unknown}" if unknown else f"new names that coincide, {renamed}"
-            advice = "Choose other names"
+            advice = "choose other names"
             raise refuse(self.text, None, received, f"parameters among {', '.join(self.parameters)}", advice)
         pieces, at = [], 0
         for kind, token, column in scan(self.text):
@@ -258,7 +258,7 @@ class Formula:
         result = Formula("".join([*pieces, self.text[at:]]), self._key)
         if result.parameters != renamed:
             received = f"new names {renamed} that are no free names"
-            raise refuse(self.text, None, received, "identifiers that nothing else bears", "Choose other names")
+            raise refuse(self.text, None, received, "identifiers that nothing else bears", "choose other names")
         return result
 
     def with_prefix(self, prefix: str) -> Formula:
@@ -279,13 +279,13 @@ class Formula:
     def _join(self, other: Formula, text: str) -> Formula:
         if self._key != other._key:
             raise ValueError(
-                f"Received formulas over different predictors, {self._key!r} and {other._key!r}. Expected the same. "
-                "Parse both with the same predictors."
+                f"received formulas over different predictors, {self._key!r} and {other._key!r}; expected the same: "
+                "parse both with the same predictors"
             )
         shared = [name for name in self.parameters if name in other.parameters]
         if shared:
             raise ValueError(
-                f"Received two formulas that share the parameters {', '.join(shared)}. Expected names that differ. "
-                "Rename those of one with rename({...}) or with_prefix('b_')."
+                f"received two formulas that share the parameters {', '.join(shared)}; expected names that differ: "
+                "rename those of one with rename({...}) or with_prefix('b_')"
             )
         return Formula(text, self._key)

@@ -27,16 +27,16 @@ CONSTANTS = {"pi": math.pi, "e": math.e}
 
 _TOKEN = re.compile(r"(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>[^\W\d]\w*)|(?P<sign>\*\*|[-+*/(),])")
 _HINTS = {
-    "^": "Write ** for a power",
-    "=": "Give the right-hand side alone, without 'y ='",
-    "'": "Write column names bare, without quotes",
-    '"': "Write column names bare, without quotes",
-    "[": "Use parentheses, and one name per parameter",
-    "{": "Use parentheses",
-    ".": "Write a number as 0.5 and a function by its bare name, exp(x) rather than np.exp(x)",
+    "^": "write ** for a power",
+    "=": "give the right-hand side alone, without 'y ='",
+    "'": "write column names bare, without quotes",
+    '"': "write column names bare, without quotes",
+    "[": "use parentheses, and one name per parameter",
+    "{": "use parentheses",
+    ".": "write a number as 0.5 and a function by its bare name, exp(x) rather than np.exp(x)",
 }
 _WHITELIST = "numbers, names, + - * / **, parentheses and calls of known functions"
-_OTHERWISE = "Pass a Python function as the model where a formula is not enough"
+_OTHERWISE = "pass a Python function as the model where a formula is not enough"
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def refuse(text: str, column: int | None, received: str, expected: str, advice: 
     """Return a ValueError in three parts: received (with the place), expected, what to do next."""
     shown = text if len(text) <= 80 else f"{text[:77]}..."
     place = "" if column is None else f" at column {column + 1}"
-    return ValueError(f"Received {received}{place} of the formula {shown!r}. Expected {expected}. {advice}.")
+    return ValueError(f"received {received}{place} of the formula {shown!r}; expected {expected}: {advice}")
 
 
 def scan(text: str) -> Iterator[tuple[str, str, int]]:
@@ -140,10 +140,10 @@ def scan(text: str) -> Iterator[tuple[str, str, int]]:
         kind, token = str(found.lastgroup), found.group()
         after = text[found.end() : found.end() + 1]
         if kind == "number" and (after.isalnum() or after in ("_", ".")) and after:
-            advice = "Write a product with its sign, 2*x rather than 2x, and numbers as 12, 0.5 or 1e-3"
+            advice = "write a product with its sign, 2*x rather than 2x, and numbers as 12, 0.5 or 1e-3"
             raise refuse(text, at, f"{token + after!r}", "a decimal number followed by a sign", advice)
         if kind == "name" and (keyword.iskeyword(token) or not token.isidentifier() or token.startswith("__")):
-            advice = "Choose another name: a Python identifier that is no keyword and begins with no double underscore"
+            advice = "choose another name: a Python identifier that is no keyword and begins with no double underscore"
             raise refuse(text, at, f"the word {token!r}", "names of predictors, parameters and functions", advice)
         yield kind, token, at
         at = found.end()
@@ -174,7 +174,7 @@ def read(text: str, constants: dict[str, float] = CONSTANTS) -> tuple[Tree, dict
     except SyntaxError as error:
         column = indent + (error.offset or 1) - 1
         received = f"text that is no arithmetic ({error.msg})"
-        raise refuse(text, column, received, "an expression such as a*exp(-b*x) + c", "Correct the text") from None
+        raise refuse(text, column, received, "an expression such as a*exp(-b*x) + c", "correct the text") from None
     except (ValueError, MemoryError, RecursionError):
         raise refuse(
             text, None, "nesting beyond the parser's limits", f"at most {MAX_DEPTH} levels", _OTHERWISE
@@ -193,7 +193,7 @@ def _bound_nesting(text: str) -> None:
             received = f"more than {MAX_DEPTH} nested parentheses" if depth > MAX_DEPTH else f"a run of {run} signs"
             raise refuse(text, column, received, f"at most {MAX_DEPTH} levels", _OTHERWISE)
     if column < 0:
-        raise refuse(text, None, "nothing in the text", "an expression such as a*exp(-b*x) + c", "Write the model")
+        raise refuse(text, None, "nothing in the text", "an expression such as a*exp(-b*x) + c", "write the model")
 
 
 class _Reader:
@@ -248,7 +248,7 @@ class _Reader:
             value = math.nan
         if not math.isfinite(value):
             raise self._refuse(
-                node, "a constant that is no finite double", "constants below 1.8e308 in size", "Rescale the formula"
+                node, "a constant that is no finite double", "constants below 1.8e308 in size", "rescale the formula"
             )
         return Number(value)
 
@@ -257,7 +257,7 @@ class _Reader:
             return Number(self._constants[name])
         if name in FUNCTIONS or name in ALIASES:
             raise self._refuse(
-                node, f"the function {name!r} without arguments", f"{name}(...)", "Call it, or rename the parameter"
+                node, f"the function {name!r} without arguments", f"{name}(...)", "call it, or rename the parameter"
             )
         self.columns.setdefault(name, self._column(node))
         return Name(name)
@@ -274,7 +274,7 @@ class _Reader:
                 parts[0] = self._fold(link, parts[0].value, sign, part.value)
                 continue
             if pair[0] is ast.Mult and sign < 0 and part == Number(0.0):
-                raise self._refuse(link.right, "a division by zero", "a divisor other than 0", "Correct the text")
+                raise self._refuse(link.right, "a division by zero", "a divisor other than 0", "correct the text")
             signs.append(sign)
             parts.append(part)
         if len(parts) == 1:
@@ -290,12 +290,12 @@ class _Reader:
         name = ALIASES.get(name, name)
         if name not in FUNCTIONS:
             close = get_close_matches(name, FUNCTIONS, n=3)
-            advice = f"Did you mean {', '.join(close)}" if close else "Write a product with its sign, a*(x + 1)"
+            advice = f"did you mean {', '.join(close)}" if close else "write a product with its sign, a*(x + 1)"
             raise self._refuse(node, f"a call of {name!r}", f"one of the functions {', '.join(FUNCTIONS)}", advice)
         known = FUNCTIONS[name]
         if len(args) != known.arity:
             received = f"{len(args)} arguments of {name!r}"
-            raise self._refuse(node, received, f"{known.arity}", "Correct the call; arguments go by position")
+            raise self._refuse(node, received, f"{known.arity}", "correct the call; arguments go by position")
         parts = tuple(self.read(argument, depth + 1) for argument in args)
         if all(isinstance(part, Number) for part in parts):
             return self._number(node, known.fold, *(part.value for part in parts))

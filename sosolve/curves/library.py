@@ -152,10 +152,10 @@ def model(name: str) -> CurveForm:
     if name in _LIBRARY:
         return _LIBRARY[name]
     close = get_close_matches(str(name), _LIBRARY, n=3)
-    advice = f"Did you mean {', '.join(close)}" if close else "Choose one, or write a formula"
+    advice = f"did you mean {', '.join(close)}" if close else "choose one, or write a formula"
     raise ValueError(
-        f"Received the model name {name!r}. Expected one of {', '.join(_LIBRARY)}; polynomial(degree) and "
-        f"rational(p, q) make others. {advice}."
+        f"received the model name {name!r}; expected one of {', '.join(_LIBRARY)}; polynomial(degree) and "
+        f"rational(p, q) make others: {advice}"
     )
 
 
@@ -192,8 +192,8 @@ def rational(p: int, q: int) -> CurveForm:
 def _check(name: str, degree: int, least: int) -> None:
     if not isinstance(degree, int | np.integer) or isinstance(degree, bool) or not least <= degree <= 20:
         raise ValueError(
-            f"Received {name}={degree!r}. Expected an integer from {least} to 20. Higher degrees need another basis: "
-            "pass a Python function."
+            f"received {name}={degree!r}; expected an integer from {least} to 20: higher degrees need another basis, "
+            "pass a Python function"
         )
 
 

@@ -80,7 +80,7 @@ def _parts(tree: Tree, chosen: frozenset[str]) -> dict[str | None, Tree]:
                 key: Product(signs, (*parts[:at], inner, *parts[at + 1 :]))
                 for key, inner in _parts(parts[at], chosen).items()
             }
-    raise ValueError(f"Received a tree that is not linear in {sorted(chosen)}. Expected one. Choose other parameters.")
+    raise ValueError(f"received a tree that is not linear in {sorted(chosen)}; expected one: choose other parameters")
 
 
 def _sum(terms: list[tuple[int, Tree]]) -> Tree:

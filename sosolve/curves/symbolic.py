@@ -36,8 +36,8 @@ def need_sympy():
         import sympy
     except ImportError as error:
         raise ImportError(
-            "Received a formula, but SymPy, which differentiates formulas, is not installed. "
-            "Expected SymPy 1.13 or later. Run: pip install 'sosolve[formula]'."
+            "received a formula, but SymPy, which differentiates formulas, is not installed; "
+            "expected SymPy 1.13 or later: run pip install 'sosolve[formula]'"
         ) from error
     return sympy
 

@@ -309,9 +309,9 @@ def test_long_fits_one_by_one_on_the_whole_device(monkeypatch):
 def test_where_fits_run(monkeypatch):
     """Names of devices, models without source, no CuPy; "auto" stays here for few points."""
     y = peaks(3)
-    with pytest.raises(ValueError, match="Received device='gpu'"):
+    with pytest.raises(ValueError, match="received device='gpu'"):
         fit_curves("gaussian_offset", X, y, device="gpu")
-    with fake_cupy.installed(), pytest.raises(ValueError, match="Expected a formula or a library model"):
+    with fake_cupy.installed(), pytest.raises(ValueError, match="expected a formula or a library model"):
         fit_curves(lambda x, a: a * x, X, y, p0=[1.0], device="cuda")
     assert fit_curves("gaussian_offset", X, y, device="auto").device == "cpu"
     monkeypatch.setattr(batch_cuda.device, "driver_version", lambda: None)

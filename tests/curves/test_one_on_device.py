@@ -55,7 +55,7 @@ def test_curve_fit_agrees(cupy, options):
 
 def test_curve_fit_says_what_does_not_go_there(cupy):
     """Functions, robust losses, covariance matrices, fits that fail and parameters that the data do not determine."""
-    with pytest.raises(ValueError, match="Received a Python function with device='cuda'"):
+    with pytest.raises(ValueError, match="received a Python function with device='cuda'"):
         curve_fit(lambda x, a: a * x, X, Y, device="cuda")
     with pytest.raises(ValueError, match="received loss, full_output for a fit on a device"):
         curve_fit(FORMULA, X, Y, P0, device="cuda", loss="huber", full_output=True)
