@@ -129,7 +129,7 @@ def test_many_curves_take_every_form_of_bounds():
     curves = np.stack([Y, 2.0 * Y])
     for bounds in (scipy.optimize.Bounds(0.0, 9.0), {"b": (0, None)}, (None, 9.0)):
         assert fit_curves("a*exp(-b*x) + c", X, curves, bounds=bounds).converged.all()
-    with pytest.raises(ValueError, match="Expected a pair"):
+    with pytest.raises(ValueError, match="expected a pair"):
         fit_curves("a*exp(-b*x) + c", X, curves, bounds=[(0, 9)] * 3)
 
 

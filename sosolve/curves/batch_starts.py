@@ -76,7 +76,7 @@ def _pair(bounds) -> tuple:
     bounds = (None, None) if bounds is None else bounds
     if not isinstance(bounds, list | tuple | np.ndarray) or len(bounds) != 2:
         raise ValueError(
-            f"Received the bounds {bounds!r}. Expected a pair (lower, upper). Give inf where there is none."
+            f"received the bounds {bounds!r}; expected a pair (lower, upper): give inf where there is none"
         )
     return tuple(end if side is None else side for side, end in zip(bounds, (-np.inf, np.inf), strict=True))
 
