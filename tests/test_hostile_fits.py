@@ -49,6 +49,16 @@ def test_noise_of_differences_identifies_nothing(model, p0, lost):
     assert tuple(np.isnan(list(fit.stderr_.values()))) == lost
 
 
+@pytest.mark.parametrize("method", ["trf", "dogbox", "lm"])
+def test_a_start_on_a_branch_cut(method):
+    def helical(p):
+        turn = np.arctan2(p[1], p[0]) / (2.0 * np.pi)
+        return np.array([10.0 * (p[2] - 10.0 * turn), 10.0 * (np.hypot(p[0], p[1]) - 1.0), p[2]])
+
+    found = least_squares(helical, [-3.9, -0.0, 0.0], method=method)
+    assert found.cost < 1e-12 or not found.success
+
+
 def test_points_of_infinite_sigma_do_not_count():
     sigma = np.r_[np.inf, np.full(39, 0.1)]
     for absolute in (False, True):
@@ -117,6 +127,10 @@ def test_constant_data_leave_a_rate_open(model):
     with pytest.warns(ConvergenceWarning, match="do not determine b"):
         fit = NonlinearLeastSquares(model).fit(X[1:, None], np.full(39, 3.7))
     assert np.isnan(fit.stderr_["b"])
+    if fit.rss_ == 0.0:
+        profile = fit.conf_int(method="profile", X=X[1:, None], y=np.full(39, 3.7))
+        assert profile["b"] == (-np.inf, np.inf)
+        assert profile["c"] == (fit.params_["c"], fit.params_["c"])
     assert fit.stderr_["c"] < 1e-12
 
 

@@ -96,6 +96,9 @@ def profile_interval(curve: FittedCurve, problem: CurveProblem, level: float) ->
         )
     t = quantile(curve, level)
     ends = np.column_stack([curve.theta, curve.theta])
+    if curve.noise == 0.0:  # an exact fit: any other value of an identified parameter is infinitely far
+        ends[~curve.covariance.identifiable] = -np.inf, np.inf
+        return ends
     for j in np.flatnonzero(curve.free):
         if problem.free.sum() == 1:
             rest: Callable = _without_rest(curve, problem, j)

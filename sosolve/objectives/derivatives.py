@@ -278,7 +278,10 @@ class Differences:
         return max(size, float(np.sqrt(f @ f)))
 
     def _probe(self, theta: np.ndarray, f0: np.ndarray, j: int) -> float:
-        """Return a typical size for a component that is 0: one whose step changes f by about 1e-6 of itself."""
+        """Return a typical size for a component that is 0: one whose step changes f by about 1e-6 of itself.
+
+        It is 1 where f jumps at 0, so that shorter steps change it by as much.
+        """
         size, h = 1.0, RELATIVE_STEP["3-point"]
         norm0 = self._size(f0)
         if norm0 == 0.0:
@@ -294,4 +297,6 @@ class Differences:
             if moved == 0.0 or 1e-8 < moved < 1e-4:
                 break
             size *= 1e-6 if not np.isfinite(moved) else min(max(1e-6 / max(moved, 1e-18), 1e-12), 1e12)
+        else:
+            return 1.0 if moved >= 1e-4 else size
         return size
