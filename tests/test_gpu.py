@@ -87,12 +87,13 @@ def test_moments_and_wide_gram_matrices(storage, monkeypatch):
             same(found, reference.gram(X, h, mean, scale, blocks), 1e-11)
 
 
-@pytest.mark.parametrize("K", [2, 10, 33, 200])
+@pytest.mark.parametrize("K", [2, 3, 10, 16, 17, 100, 200])
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_softmax_for_any_number_of_classes(K, order):
+@pytest.mark.parametrize("d", [1, 30, 100, 300])
+def test_softmax_for_any_number_of_classes(K, order, d):
     """Tiles and cuBLAS on chunks of rows."""
     rng = np.random.default_rng(K)
-    n, d = 5000, 30
+    n = 5003
     X = np.asarray(rng.standard_normal((n, d)), dtype=np.float32, order=order)
     y, s, W, B = rng.integers(0, K, n) * 1.0, rng.random(n) / n, rng.standard_normal((K, d)), rng.standard_normal(K)
     kernels = kernels_for(on_device(X))
@@ -178,6 +179,60 @@ def test_fits_agree(classes, kind):
         assert there.device_.startswith("cuda:")
         assert isinstance(there.coef_, np.ndarray)
         assert there.result_.value == pytest.approx(here.result_.value, rel=1e-9)
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_coefficients_agree(classes, order):
+    """In double precision the parameters of the processor's fit to 1e-9."""
+    import cupy
+
+    rng = np.random.default_rng(0)
+    X = np.asarray(rng.standard_normal((50_000, 40)), order=order)
+    y = np.argmax(X[:, :classes] + rng.gumbel(size=(50_000, classes)), axis=1)
+    here = LogisticRegression(tol=1e-12).fit(X, y).coef_
+    gone = LogisticRegression(tol=1e-12, device="cuda").fit(X, y).coef_
+    with sklearn.config_context(array_api_dispatch=True):
+        stayed = LogisticRegression(tol=1e-12).fit(cupy.asarray(X, order=order), cupy.asarray(y)).coef_.get()
+    for there in (gone, stayed):
+        assert np.abs(there - here).max() <= 1e-9 * np.abs(here).max()
+
+
+def test_streams_of_the_user():
+    """Kernels run on the stream that is current: what it has yet to do is done before them."""
+    import cupy
+
+    rng = np.random.default_rng(0)
+    X, w, h = rng.standard_normal((200_000, 50)), rng.standard_normal(50), rng.random(200_000)
+    from sosolve.kernels import cupy_gpu
+
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        A, W, H = map(cupy.asarray, (X, w, h))
+        found = to_host(cupy_gpu.normal_mv(2.0 * A, H, W, 0.1))
+        stream.synchronize()
+    same(found, reference.normal_mv(2.0 * X, h, w, 0.1), 1e-11)
+
+
+def test_more_entries_than_an_int_counts():
+    """More than 2^31 of them, in either order: the last rows and columns are read where they are."""
+    import cupy
+
+    if device.memory()[0] < 3 * 2**33:
+        pytest.skip(f"{device.memory()[0] / 1e9:.0f} GB are free on the device, which needs 26 for this")
+    from sosolve.kernels import cupy_gpu
+
+    n, d = 2**26 + 3, 33
+    for order in "CF":
+        X = cupy.zeros((n, d), dtype=cupy.float32, order=order)
+        X[-1, -1], X[n - 2, 0] = 2.0, 3.0
+        h, w = cupy.full(n, 0.5), cupy.ones(d)
+        g, total = to_host(cupy_gpu.normal_mv(X, h, w, 0.0))
+        assert (g[0], g[-1], total) == (4.5, 2.0, 2.5)
+        assert np.count_nonzero(g) == 2
+        table = to_host(cupy_gpu.linear(X, w, 0.0))
+        assert (table[-1], table[-2], np.count_nonzero(table)) == (2.0, 3.0, 2)
+        del X, h
+        cupy.get_default_memory_pool().free_all_blocks()
 
 
 def test_larger_than_the_card(monkeypatch):

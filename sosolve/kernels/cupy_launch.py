@@ -172,10 +172,7 @@ class Tiles:
         n, d = X.shape
         itemsize = X.dtype.itemsize
         is_f = int(X.strides[0] == itemsize and n > 1 and d > 1)
-        rows = self._rows(d, K, itemsize)
-        shares = 1
-        while 2 * shares * (d + 1) <= THREADS:
-            shares *= 2
+        rows, shares = self._rows(d, K, itemsize), self._shares(d, K)
         self.n, self.d, self.K = n, d, K
         self.head = (X, np.int64(X.strides[1 if is_f else 0] // itemsize), np.int64(n), np.int32(d))
         self.constants = {
@@ -198,6 +195,21 @@ class Tiles:
     def _rows(cls, d, K, itemsize) -> int:
         """Return the rows of a tile, 0 where not even half of them fit."""
         return next((rows for rows in (64, 32) if cls._bytes(d, K, itemsize, rows) <= SHARED_BYTES), 0)
+
+    @staticmethod
+    def _shares(d, K) -> int:
+        """Return how many threads share the rows of a tile for the same columns.
+
+        A slope that is read from shared memory then serves several columns, up to 4 where the registers suffice.
+        """
+        shares = 1
+        while (
+            (columns := -(-(d + 1) // (THREADS // (2 * shares)))) <= 4
+            and (columns == 1 or (columns * K <= PER_THREAD and shares < WARPS))
+            and 16 * shares * K * (d + 1) <= SHARED_BYTES
+        ):
+            shares *= 2
+        return shares
 
     @classmethod
     def fits(cls, X, K: int) -> bool:

@@ -116,6 +116,7 @@ def test_fused_pass_for_each_plan(gpu, d, dtype):
         (1, 2, "C", "d"),
         (2, 16, "F", "f"),
         (100, 3, "C", "f"),
+        (100, 10, "C", "f"),
         (300, 1, "F", "f"),
         (260, 2, "F", "f"),
     ],
@@ -148,6 +149,20 @@ def test_tiles_for_each_plan(gpu, d, K, order, dtype):
     for got, expected in pairs:
         same(fake_cupy.to_host(got), expected)
     assert fake_cupy.counts["logistic_tiles"] == fake_cupy.counts["normal_tiles"] == 1
+
+
+@on_host
+@pytest.mark.parametrize("n", [1, 31, 33])
+@pytest.mark.parametrize("storage", ["C", "float32 F", "csr"])
+def test_few_rows(gpu, storage, n):
+    """Less than a warp, one and one more."""
+    X = STORAGES[storage]
+    X = X[:n] if sp.issparse(X) else np.asarray(X[:n], order="F" if storage.endswith("F") else "C")
+    v = vectors(n)
+    there, X_there = {name: on_device(a) for name, a in v.items()}, on_device(X)
+    for name, call in CALLS.items():
+        if name != "gram, blocks":
+            same(fake_cupy.to_host(call(gpu, X_there, there)), call(reference, X, v))
 
 
 @on_host
