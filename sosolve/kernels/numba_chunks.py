@@ -195,18 +195,54 @@ def fill_chunk(X, h, sign, mean, inverse, lo, hi, first, A):
 
 
 @jit()
-def gram_csr_chunk(X, h, lo, hi, G, g):
-    """Add h_i x_i x_i' to the lower triangle of G and h_i x_i to g for lo <= i < hi; the upper one is left alone."""
+def gram_csr_chunk(X, h, lo, hi, G, g, values, places):
+    """Add h_i x_ij x_ik to G[j, k] or to G[k, j], and h_i x_i to g for lo <= i < hi.
+
+    A row has no column twice: four sums are read before they are written. `values` and `places` hold one row.
+    """
     data, indices, indptr = X
     for i in range(lo, hi):
-        weight = h[i]
+        weight, first, m = h[i], indptr[i], indptr[i + 1] - indptr[i]
+        for t in range(m):
+            values[t], places[t] = data[first + t], np.uint32(indices[first + t])
+        for t in range(m):
+            x, row = weight * values[t], G[places[t]]
+            g[places[t]] += x
+            fours = (t + 1) - (t + 1) % 4
+            for s in range(0, fours, 4):
+                k0, k1, k2, k3 = places[s], places[s + 1], places[s + 2], places[s + 3]
+                a0, a1, a2, a3 = row[k0], row[k1], row[k2], row[k3]
+                row[k0] = a0 + x * values[s]
+                row[k1] = a1 + x * values[s + 1]
+                row[k2] = a2 + x * values[s + 2]
+                row[k3] = a3 + x * values[s + 3]
+            for s in range(fours, t + 1):
+                row[places[s]] += x * values[s]
+
+
+@jit()
+def csr_lengths_chunk(X, place, lo, hi, lengths):
+    """Write how many entries of row i are in columns with a place, for lo <= i < hi."""
+    _, indices, indptr = X
+    for i in range(lo, hi):
+        kept = 0
         for t in range(indptr[i], indptr[i + 1]):
-            j = indices[t]
-            x = weight * data[t]
-            g[j] += x
-            for s in range(indptr[i], t + 1):
-                k = indices[s]
-                G[max(j, k), min(j, k)] += x * data[s]
+            kept += place[indices[t]] >= 0
+        lengths[i] = kept
+
+
+@jit()
+def csr_columns_chunk(X, place, lo, hi, starts, data_out, indices_out):
+    """Write the entries of the rows lo <= i < hi in columns with a place, row i from starts[i] on."""
+    data, indices, indptr = X
+    for i in range(lo, hi):
+        at, last = starts[i], starts[i + 1]
+        for t in range(indptr[i], indptr[i + 1]):
+            if at == last:
+                break
+            k = place[indices[t]]
+            data_out[at], indices_out[at] = data[t], k  # written over by the next one where it has no place
+            at += k >= 0
 
 
 @jit()

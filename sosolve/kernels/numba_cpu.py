@@ -21,6 +21,7 @@ from .reference import softmax_curv_mv, squared_rows
 
 __all__ = [
     "coordinate_sweep",
+    "csr_columns",
     "diagonal",
     "gram",
     "linear",
@@ -85,6 +86,7 @@ class _Pass:
         if self.is_csr:
             # A slot has K d numbers to clear and to add: all slots together at most a quarter of the entries.
             most = min(most, max(2, entries // (4 * n_outputs * d)))
+            most -= most % 2  # three slots on two threads take as long as four
             self.storage = tuple(_read_only(a) for a in (X.data, X.indices, X.indptr))
             self.block = 256
         else:
@@ -350,12 +352,28 @@ def _gram_csr(X, h, mean, scale):
     d = X.shape[1]
     plan = _Pass(X)
     plan.chunks = list(pairwise(X.shape[0] * k // 4 for k in range(5)))  # each has a d x d matrix of its own
-    (G, _), (g, _) = plan.slots(d, d), plan.slots(d)
+    (G, _), (g, _), (values, _) = plan.slots(d, d), plan.slots(d), plan.slots(d)
+    places = np.zeros(values.shape, dtype=np.uint32)
     (h,) = _doubles(h)
-    plan.run(lambda k, lo, hi: chunks.gram_csr_chunk(plan.storage, h, lo, hi, G[k], g[k]))
-    product, first, total = G.sum(axis=0), g.sum(axis=0), float(h.sum())
-    product += np.tril(product, -1).T
+    plan.run(lambda k, lo, hi: chunks.gram_csr_chunk(plan.storage, h, lo, hi, G[k], g[k], values[k], places[k]))
+    half, first, total = G.sum(axis=0), g.sum(axis=0), float(h.sum())
+    product = half + half.T  # of two different columns one half has the sum, of one column both
+    np.fill_diagonal(product, half.diagonal())
     return reference.centred_gram(product, first, total, mean, scale)
+
+
+def csr_columns(X, columns):
+    """Return X[:, columns] of a CSR matrix for increasing columns, on threads."""
+    n, d = X.shape
+    plan = _Pass(X)
+    place = np.full(d, -1, dtype=X.indices.dtype)
+    place[columns] = np.arange(len(columns), dtype=place.dtype)
+    indptr = np.zeros(n + 1, dtype=X.indptr.dtype)
+    plan.run(lambda k, lo, hi: chunks.csr_lengths_chunk(plan.storage, place, lo, hi, indptr[1:]))
+    np.cumsum(indptr, out=indptr)
+    data, indices = np.empty(indptr[-1], dtype=X.dtype), np.empty(indptr[-1], dtype=place.dtype)
+    plan.run(lambda k, lo, hi: chunks.csr_columns_chunk(plan.storage, place, lo, hi, indptr, data, indices))
+    return type(X)((data, indices, indptr), shape=(n, len(columns)))
 
 
 def logistic_rows(y, z, s):

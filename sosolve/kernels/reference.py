@@ -209,9 +209,13 @@ def _gram_sparse(X, h, mean, scale, blocks):
 
 def centred_gram(product, first, total, mean, scale):
     """Return what `gram` does from X'HX, X'h and sum h."""
-    cross = mean[:, None] * first[None, :]
-    G = product - cross - cross.T + total * mean[:, None] * mean[None, :]
-    return G / scale[:, None] / scale[None, :], (first - total * mean) / scale
+    product = product / scale[:, None]
+    product /= scale[None, :]
+    ratio = mean / scale
+    cross = ratio[:, None] * ((first - (0.5 * total) * mean) / scale)[None, :]
+    product -= cross
+    product -= cross.T
+    return product, (first - total * mean) / scale
 
 
 def diagonal(X, h, mean, scale):

@@ -31,7 +31,8 @@ def widened(spread: Array, strength: Array | float) -> Any:
 def take_columns(X: Any, columns: Any) -> Any:
     """Return some columns of X, shape (n, len(columns)), in the storage of X."""
     if hasattr(X, "indptr"):
-        return X[:, columns]
+        take = getattr(kernels_for(X), "csr_columns", None)
+        return X[:, columns] if take is None else take(X, columns)
     xp = array_namespace(X)
     if isinstance(X, np.ndarray) and X.flags.f_contiguous:
         return np.take(X.T, columns, axis=0).T

@@ -85,6 +85,14 @@ class CompositePoint:
         """Return the ray theta + t d, for 0 <= t <= 1 within the bounds."""
         return CompositeRay(self, d)
 
+    def carried(self, objective: Composite, theta: Any) -> CompositePoint:
+        """Return the point of an objective of the same rows at parameters with the same predictors, see `restricted`.
+
+        That costs a pass less than `at`, the one that forms them.
+        """
+        smooth: Any = self.smooth
+        return CompositePoint(objective, smooth.carried(objective.smooth, theta))
+
     def restricted(self, wanted: Any) -> tuple[Composite, Any]:
         """Return the objective as a function of some of the parameters, and their indices.
 

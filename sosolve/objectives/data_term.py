@@ -209,6 +209,10 @@ class DataPoint:
             return self.term.loss.drift(self.term.model.forward(self._theta - origin._theta))
         return self.term.loss.drift(self._rows[1] - origin._rows[1])
 
+    def carried(self, term: DataTerm, theta: Array) -> DataPoint:
+        """Return the point of a term of the same rows at parameters with the same predictors: no pass for these."""
+        return DataPoint(term, theta, self.margins)
+
     def along(self, d: Array) -> DataRay:
         """Return the ray theta + t d."""
         return DataRay(self, d)

@@ -80,6 +80,10 @@ class L2Point:
         """Return 0: the curvature is constant."""
         return 0.0
 
+    def carried(self, penalty: L2, theta: Array) -> L2Point:
+        """Return the point of another penalty, see `DataPoint.carried`."""
+        return L2Point(penalty, theta)
+
     def along(self, d: Array) -> L2Ray:
         """Return the ray theta + t d."""
         return L2Ray(self, d)
@@ -122,6 +126,7 @@ class Separable:
     def __init__(self, strengths: Any, lower: Any | None = None, upper: Any | None = None, kernels: Any = None):
         xp = array_namespace(strengths)
         self.strengths, self.kernels = strengths, kernels
+        self.bounded = not (lower is None and upper is None)
         self.lower = xp.full_like(strengths, -xp.inf) if lower is None else lower
         self.upper = xp.full_like(strengths, xp.inf) if upper is None else upper
 
@@ -150,8 +155,9 @@ class Separable:
         xp = array_namespace(theta)
         low = grad + xp.where(theta > 0.0, self.strengths, -self.strengths)
         high = grad + xp.where(theta < 0.0, -self.strengths, self.strengths)
-        low = xp.where(theta <= self.lower, xp.full_like(low, -xp.inf), low)
-        high = xp.where(theta >= self.upper, xp.full_like(high, xp.inf), high)
+        if self.bounded:
+            low = xp.where(theta <= self.lower, xp.full_like(low, -xp.inf), low)
+            high = xp.where(theta >= self.upper, xp.full_like(high, xp.inf), high)
         zero = xp.zeros_like(grad)
         return xp.maximum(low, zero) + xp.minimum(high, zero)
 
@@ -197,4 +203,6 @@ class Separable:
 
     def restricted(self, index: Any) -> Separable:
         """Return the part that belongs to some of the parameters."""
+        if not self.bounded:
+            return Separable(self.strengths[index], kernels=self.kernels)
         return Separable(self.strengths[index], self.lower[index], self.upper[index], self.kernels)

@@ -84,6 +84,11 @@ class SumPoint:
         pairs = zip(self.parts, origin.parts, strict=True)
         return max([part.drift(old) if hasattr(part, "drift") else math.inf for part, old in pairs])
 
+    def carried(self, objective: Sum, theta: Array) -> SumPoint:
+        """Return the point of a sum of the same rows at parameters with the same predictors."""
+        pairs: Any = zip(self.parts, objective.terms, strict=True)
+        return SumPoint(theta, [part.carried(term, theta) for part, term in pairs])
+
     def along(self, d: Array) -> SumRay:
         """Return the ray theta + t d."""
         return SumRay(self.theta, d, [part.along(d) for part in self.parts])

@@ -28,7 +28,7 @@ ROUGH = 0.1
 REDUCTION = 1e-3
 #: Parameters from which the matrix of a model is kept for the next one, and the decrease of the model, as a fraction of
 #: the value, below which it still fits there. A p x p matrix costs about p / 8 passes.
-KEPT_SIZE, KEPT_BELOW = 40, 1e-2
+KEPT_SIZE, KEPT_BELOW = 40, 0.3
 #: A kept matrix is replaced where the decrease has not fallen below this fraction of the one before.
 FALL = 0.1
 
@@ -208,7 +208,7 @@ class ProximalNewton(Solver):
             again = replace(state.end.state, first=math.nan)
             found = inner.go_on(objective, state.end.point, again)
         else:
-            found = inner.minimize(objective, point.theta[index])
+            found = inner.go_on(objective, point.carried(objective, point.theta[index]), ModelState())
         state = replace(state, index=index, part=objective, end=found)
         history = found.history
         decrement = history[1].decrement if len(history) > 1 else math.nan
@@ -223,7 +223,8 @@ class ProximalNewton(Solver):
             return Step(point, state, False, status, **record)
         theta = point.theta.copy()
         theta[index] = found.theta
-        trial = point.objective.at(theta)
+        end: Any = found.point
+        trial = end.carried(point.objective, theta)
         return Step(trial, state, True, step_size=1.0, actual=point.value - trial.value, **record)
 
 

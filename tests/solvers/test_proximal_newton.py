@@ -221,3 +221,22 @@ def test_settings_out_of_range(setting):
     objective = composite("dense")
     with pytest.raises(ValueError, match=next(iter(setting))):
         ProximalNewton(**setting).minimize(objective, np.zeros(objective.size))
+
+
+@pytest.mark.parametrize("name", ["dense", "three classes", "sparse"])
+def test_a_point_carried_to_fewer_columns_and_back(name):
+    """The predictors of a working set are those of all columns: same value and gradient, without forming them."""
+    objective = composite(name)
+    wanted = np.arange(objective.size) % 2 == 0
+    part, index = objective.at(np.zeros(objective.size)).restricted(wanted)
+    theta = np.zeros(objective.size)
+    theta[index] = np.linspace(-1.0, 1.0, len(index))
+    start = objective.at(theta)
+    assert math.isfinite(start.value)
+    objective.smooth.terms[0].model.forward = None  # whoever forms predictors fails
+    there = start.carried(part, theta[index])
+    back = there.carried(objective, theta)
+    fresh = part.at(theta[index])
+    for found, expected in ((there, fresh), (back, start)):
+        assert found.value == pytest.approx(expected.value, rel=1e-13)
+        np.testing.assert_allclose(found.grad, expected.grad, rtol=1e-10, atol=1e-13)
