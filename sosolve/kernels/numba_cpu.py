@@ -94,8 +94,7 @@ class _Pass:
             in_c = not X.flags.f_contiguous
             self.block = L1_ROWS * min(16, max(1, L1_BYTES // (L1_ROWS * d * X.itemsize))) if in_c else 512
         count = max(1, min(most, entries // CHUNK_ENTRIES, n))
-        edges = [n * k // count for k in range(count + 1)]
-        self.chunks = list(pairwise(edges))
+        self.chunks = list(pairwise(n * k // count for k in range(count + 1)))
 
     def slots(self, *shape):
         """Return zeros of the given shape for each chunk, each slot on cache lines of its own."""
