@@ -26,7 +26,7 @@ def sets():
     flowers, species = load_iris(return_X_y=True)
     wine, grapes = load_wine(return_X_y=True)
     return {
-        "iris": (flowers, species),
+        "iris": (flowers[::2], species[::2]),
         "iris, two columns": (flowers[50:, :2], species[50:]),
         "wine": (scale(wine)[::2], grapes[::2]),
         "breast cancer": (scale(cancer)[::5], tumour[::5]),

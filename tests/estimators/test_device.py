@@ -172,8 +172,7 @@ def test_arrays_of_cupy_stay_where_they_are(cupy):
 
 
 @on_host
-@pytest.mark.parametrize("labels", [TWO, Y], ids=["two", "three"])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("labels", "dtype"), [(TWO, np.float32), (Y, np.float64)], ids=["two", "three"])
 def test_larger_than_the_card(monkeypatch, labels, dtype):
     """X passes through in blocks: fewer bytes than X on the device, the same optimum."""
     monkeypatch.setattr(placement, "LEAST_BUFFER", 100)
