@@ -122,7 +122,10 @@ def test_tol_counts_for_the_value_too(method):
     assert not drowned.success
 
 
-@pytest.mark.parametrize("model", ["a*exp(-b*x) + c", decay, "a/(1 + exp(-b*(x - 2))) + c"], ids=str)
+MODELS = {"decay": "a*exp(-b*x) + c", "function": decay, "logistic": "a/(1 + exp(-b*(x - 2))) + c"}
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
 def test_constant_data_leave_a_rate_open(model):
     with pytest.warns(ConvergenceWarning, match="do not determine b"):
         fit = NonlinearLeastSquares(model).fit(X[1:, None], np.full(39, 3.7))
