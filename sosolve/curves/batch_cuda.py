@@ -22,15 +22,13 @@ from .batch_again import try_again
 from .batch_data import OnHost
 from .batch_points import Points, loaded, spread
 from .batch_starts import Automatic
+from .batch_whole import LANES, LEFT, THREADS, WholeDevice
 from .formula import Formula
 
-THREADS = 256  # of a block: THREADS in cuda/common.cuh
-LANES = 32
 #: Points from which on a warp works on one fit.
 LONG = 512
-#: Points from which on the whole device works on one fit, where there are no more fits than `FEW`; blocks that share
-#: them at most, and points of a block at least.
-HUGE, FEW, BLOCKS, BLOCK_POINTS = 1 << 17, 256, 1024, 4096
+#: Points from which on the whole device works on one fit, where there are no more fits than `FEW`.
+HUGE, FEW = 1 << 17, 256
 #: Iterations of a launch.
 STEPS = 8
 #: Most fits that are on the device at once, and where candidates differ from fit to fit; share of the free memory.
@@ -40,7 +38,7 @@ MOST, MOST_CANDIDATES, SHARE = 1 << 22, 1 << 14, 0.6
 AUTO_POINTS = 50_000_000
 #: Rows of `state` besides parameters and sums, and of `marks`: the enums of curves.cu.
 N_STATE, N_MARKS = 6, 9
-LEFT, N_POINTS, BEST_STATUS, ITERATIONS, PASSES = 4, 5, 6, 7, 8
+N_POINTS, BEST_STATUS, ITERATIONS, PASSES = 5, 6, 7, 8
 
 
 class Job(NamedTuple):
@@ -234,37 +232,11 @@ class _Run:
         own = len(limits[0]) > 1
         lower, upper = (cupy.asarray(np.ascontiguousarray(side.T)) for side in limits)
         self.bounds = (lower, upper, np.int64(self.fits if own else 1))
-        self.whole = points.rows >= HUGE and self.fits <= FEW
+        self.whole = WholeDevice(self) if points.rows >= HUGE and self.fits <= FEW else None
         if self.whole:
-            self._prepare_each()
+            self.whole.prepare()
         else:
             kernels("prepare", self.fits, *points, np.int64(self.fits), self.state, self.marks)
-
-    def _prepare_each(self) -> None:
-        """Look at the points of one fit after the other, the whole device at each of them."""
-        import cupy
-
-        fits, (blocks, partial, sums, add_up) = np.int64(self.fits), self._grid(5)
-        for at in map(np.int64, range(self.fits)):
-            self.kernels.launch("survey_one", blocks, THREADS, *self.points, at, None, partial)
-            add_up(4)
-            top, total = partial[4].max(), cupy.empty(1)
-            self.kernels.launch("survey_one", blocks, THREADS, *self.points, at, sums, partial)
-            add_up(1, total)
-            self.kernels.launch("prepare_one", 1, LANES, fits, self.state, self.marks, at, sums, top, total)
-
-    def _grid(self, rows: int):
-        """Return the blocks for a long fit, memory for sums of each and of all, and the function that adds them up."""
-        import cupy
-
-        blocks = int(min(BLOCKS, max(1, self.points.rows // BLOCK_POINTS)))
-        partial, total = cupy.empty((rows, blocks)), cupy.empty(rows)
-        add = device.kernel("sample", "add_partials", L=LANES)
-
-        def add_up(count: int = rows, out=total) -> None:
-            add((count,), (THREADS,), (partial, np.int64(blocks), out))
-
-        return blocks, partial, total, add_up
 
     def search(self, candidates: np.ndarray, linear: np.ndarray, nonlinear: np.ndarray):
         """Return the best candidates as starts, and their costs."""
@@ -277,6 +249,9 @@ class _Run:
             part for a in (linear, nonlinear) for part in (cupy.asarray(a.astype(np.int32)), np.int32(len(a)))
         ]  # fmt: skip
         K = np.int32(candidates.shape[1])
+        if self.whole:
+            self.whole.search(values, np.int32(own), int(K), numbers, starts, costs)
+            return starts, costs
         self.kernels(
             "search", self.fits, *self.points, np.int64(self.fits), self.state, self.marks, *self.bounds,
             values, np.int32(own), K, *numbers, starts, costs,
@@ -291,7 +266,7 @@ class _Run:
         for number in range(self.tries):
             cost = None if costs is None else costs[number]
             if self.whole:
-                self._iterate_each(settings, starts[number], cost, ends)
+                self.whole.iterate(settings, starts[number], cost, ends)
             else:
                 self.kernels(
                     "begin", self.fits, *self.points, fits, self.state, self.marks, *self.bounds, starts[number], cost,
@@ -322,33 +297,6 @@ class _Run:
             if 0 < active <= int(held.width) // 2:
                 held, columns = held.taken(columns, self.kernels.team), cupy.arange(active)
 
-    def _iterate_each(self, settings, starts, costs, ends) -> None:
-        """Run one fit after the other, its points shared by the whole device; waits once an iteration."""
-        import cupy
-
-        p, fits = self.kernels.p, np.int64(self.fits)
-        work = cupy.empty(3 * p + 1)
-        tolerances = [np.float64(value) for value in (settings.ftol, settings.xtol, settings.gtol)]
-        limits = (np.int32(settings.max_iter), *tolerances, np.int32(settings.plain))
-        launch, (blocks, partial, total, add_up) = self.kernels.launch, self._grid(p * (p + 3) // 2 + 1)
-
-        def sums(at) -> None:
-            launch("sums_of_one", blocks, THREADS, *self.points, fits, self.state, at, work, partial)
-            add_up()
-
-        for at in map(np.int64, range(self.fits)):
-            work[:p] = starts[:, int(at)]
-            sums(at)
-            launch(
-                "begin_one", 1, LANES, fits, self.state, self.marks, *self.bounds, at, work, costs, total, *ends
-            )  # fmt: skip
-            while int(self.marks[LEFT, int(at)]):
-                launch("propose_one", 1, LANES, *self.points, fits, self.state, self.marks, *self.bounds, at, work)
-                sums(at)
-                launch(
-                    "judge_one", 1, LANES, fits, self.state, self.marks, *self.bounds, at, work, total, *limits
-                )  # fmt: skip
-
     def results(self, scale_by_rss: bool, out) -> None:
         """Write what the fits leave to the arrays of `out`."""
         import cupy
@@ -359,7 +307,9 @@ class _Run:
         def fetch(rows, array) -> None:  # turned on the device, where that takes no time
             to_host(cupy.ascontiguousarray(rows.T), array.reshape(self.fits, -1))
 
-        flags = (np.int32(self.tries > 1), np.int32(scale_by_rss), np.int32(wanted))
+        if self.whole and self.tries > 1:
+            self.whole.sums_of_best()
+        flags = (np.int32(self.tries > 1 and not self.whole), np.int32(scale_by_rss), np.int32(wanted))
         self.kernels(
             "finish", self.fits, *self.points, np.int64(self.fits), self.state, self.marks, *self.bounds, *flags, found
         )

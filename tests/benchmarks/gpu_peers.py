@@ -73,7 +73,7 @@ def lbfgs_torch(X, y, C: float, gap: float, best: float, limit: float):
     n, d = X.shape
     A, b = torch.from_dlpack(X), torch.from_dlpack(y).to(torch.float32 if X.dtype == cupy.float32 else torch.float64)
     theta = torch.zeros(d + 1, dtype=torch.float64, device=A.device, requires_grad=True)
-    solver = torch.optim.LBFGS([theta], history_size=10, max_iter=20, line_search_fn="strong_wolfe")
+    solver = torch.optim.LBFGS([theta], history_size=10, max_iter=4, line_search_fn="strong_wolfe")
     loss = torch.nn.BCEWithLogitsLoss()
 
     def closure():

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("sympy")
 pytest.importorskip("numba")
 
-from sosolve.curves import batch_cuda, library, parse
+from sosolve.curves import batch_cuda, batch_whole, library, parse
 from sosolve.curves.batch import fit_curves
 from sosolve.curves.batch_result import FitStatus
 from sosolve.kernels import device
@@ -285,7 +285,7 @@ def test_long_fits_one_by_one_on_the_whole_device(monkeypatch):
     """The grid adds up the points of one fit: bounds, weights, QR, a bad row; as on the processor."""
     monkeypatch.setattr(batch_cuda, "LONG", 1)
     monkeypatch.setattr(batch_cuda, "HUGE", 1000)
-    monkeypatch.setattr(batch_cuda, "BLOCK_POINTS", 300)
+    monkeypatch.setattr(batch_whole, "BLOCK_POINTS", 300)
     x = np.linspace(-4.0, 4.0, 1101)
     y = peaks(3, x)
     y[2, 700] = np.nan
@@ -304,6 +304,26 @@ def test_long_fits_one_by_one_on_the_whole_device(monkeypatch):
     again, _ = on_fake_device("a*x + b*x + c", x, line, p0=found.params, gtol=1e-6)
     assert again.n_iter[0] == 0  # at rest where it begins
     assert again.status[0] == FitStatus.GTOL
+
+
+@on_host
+def test_starts_of_long_fits_are_searched_by_the_whole_device(monkeypatch):
+    """Candidates of a formula, with and without bounds, the best three followed; as by a warp."""
+    monkeypatch.setattr(batch_cuda, "LONG", 1)
+    monkeypatch.setattr(batch_whole, "BLOCK_POINTS", 100)
+    x = np.linspace(0.0, 4.0, 300)
+    y = 2.0 * np.exp(-np.array([[1.1], [0.6]]) * x) + 0.02 * np.random.default_rng(0).standard_normal((2, 300))
+    y[1, 7] = np.inf
+    for bounds in (None, {"a": (0.0, 1.9)}):
+        expected, by_warps = on_fake_device("a*exp(-b*x)", x, y, bounds=bounds)
+        monkeypatch.setattr(batch_cuda, "HUGE", 200)
+        found, counts = on_fake_device("a*exp(-b*x)", x, y, bounds=bounds)
+        monkeypatch.setattr(batch_cuda, "HUGE", 10_000)
+        assert_same(found, expected)
+        assert by_warps["search"] == 1
+        assert counts["rank_one"] == counts["trial_one"] > 0
+        assert not {"search", "begin"} & set(counts)
+    assert expected.on_bound[0, 0]
 
 
 def test_where_fits_run(monkeypatch):

@@ -201,6 +201,17 @@ __device__ inline double linear_part(double cost, const double* sums, const int*
     return cost * 0.0 == 0.0 ? cost : infinite();
 }
 
+// Puts a candidate within its bounds to the trial point, 0 for the linear parameters. candidates: as for `search`.
+__device__ inline void candidate(Fit& fit, const double* candidates, int own_candidates, i64 fits, i64 at, int number,
+                                 const int* nonlinear, int r) {
+    for (int i = 0; i < NP; ++i) fit.trial[i] = 0.0;
+    for (int a = 0; a < r; ++a) {
+        const i64 place = (i64)number * r + a;
+        const int i = nonlinear[a];
+        fit.trial[i] = clamped(candidates[own_candidates ? place * fits + at : place], fit.lower[i], fit.upper[i]);
+    }
+}
+
 // Writes the best candidates of each fit to starts (TRIES, NP, fits) and costs (TRIES, fits), the best first; costs are
 // inf where there is none. candidates: (K, r, fits), or (K, r, 1) shared by all.
 extern "C" __global__ void __launch_bounds__(THREADS)
@@ -221,12 +232,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
     const int rounds = marks[BEST_STATUS * fits + at] == BAD_START ? K : 0;
     for (int number = 0; number < rounds; ++number) {
-        for (int i = 0; i < NP; ++i) fit.trial[i] = 0.0;
-        for (int a = 0; a < r; ++a) {
-            const i64 place = (i64)number * r + a;
-            const int i = nonlinear[a];
-            fit.trial[i] = clamped(candidates[own_candidates ? place * fits + at : place], fit.lower[i], fit.upper[i]);
-        }
+        candidate(fit, candidates, own_candidates, fits, at, number, nonlinear, r);
         double cost = pass(p, fit.trial, sums);
         cost = linear_part(cost, sums, linear, q, fit.trial);
         ++passes;
@@ -388,6 +394,55 @@ extern "C" __global__ void __launch_bounds__(32)
     const bool left = unfinished(fit, settings);
     if (!left && fit.status > 0 && fit.status != EXACT) correct(fit);
     store(fit, left, state, marks, fits, at);
+}
+
+// One candidate of one long fit in a few launches: a thread writes it, the grid adds up the points, a thread solves for the
+// linear parameters; with bounds the grid adds up once more; a thread ranks it. `work` holds the trial point and F there.
+
+extern "C" __global__ void __launch_bounds__(32)
+    trial_one(i64 fits, const double* lower, const double* upper, i64 stride, i64 at, const double* candidates,
+              int own_candidates, int number, const int* nonlinear, int r, double* work) {
+    if (threadIdx.x != 0) return;
+    Fit fit;
+    take_bounds(fit, lower, upper, stride, stride > 1 ? at : 0);
+    candidate(fit, candidates, own_candidates, fits, at, number, nonlinear, r);
+    for (int i = 0; i < NP; ++i) work[i] = fit.trial[i];
+}
+
+extern "C" __global__ void __launch_bounds__(32)
+    solve_one(const double* lower, const double* upper, i64 stride, i64 at, const int* linear, int q,
+              const double* total, double* work) {
+    if (threadIdx.x != 0) return;
+    Fit fit;
+    take_bounds(fit, lower, upper, stride, stride > 1 ? at : 0);
+    for (int i = 0; i < NP; ++i) fit.trial[i] = work[i];
+    work[NP] = linear_part(total[SUMS], total, linear, q, fit.trial);
+    for (int i = 0; i < NP; ++i) work[i] = BOX ? clamped(fit.trial[i], fit.lower[i], fit.upper[i]) : fit.trial[i];
+}
+
+extern "C" __global__ void __launch_bounds__(32)
+    rank_one(i64 fits, int* marks, i64 at, int number, const double* total, const double* work, double* starts,
+             double* costs) {
+    if (threadIdx.x != 0) return;
+    if (number == 0)
+        for (int a = 0; a < TRIES; ++a) {
+            costs[a * fits + at] = infinite();
+            for (int i = 0; i < NP; ++i) starts[((i64)a * NP + i) * fits + at] = missing();
+        }
+    if (marks[BEST_STATUS * fits + at] != BAD_START) return;
+    const bool again = BOX && work[NP] < infinite();
+    const double cost = again ? checked(total[SUMS], total) : work[NP];
+    marks[PASSES * fits + at] += again ? 2 : 1;
+    int to = TRIES;
+    for (; to > 0 && cost < costs[(to - 1) * fits + at]; --to) {
+        if (to == TRIES) continue;
+        costs[to * fits + at] = costs[(to - 1) * fits + at];
+        for (int i = 0; i < NP; ++i)
+            starts[((i64)to * NP + i) * fits + at] = starts[((i64)(to - 1) * NP + i) * fits + at];
+    }
+    if (to == TRIES) return;
+    costs[to * fits + at] = cost;
+    for (int i = 0; i < NP; ++i) starts[((i64)to * NP + i) * fits + at] = work[i];
 }
 
 // Keeps the run that has just ended where it is the first or the best of its fit, and adds up the work.
