@@ -155,3 +155,32 @@ def test_the_hessian_at_the_end():
     found = minimize(rosen, [1.3, 0.7], method="trust-exact", jac=grad, hess=hess)
     np.testing.assert_array_equal(found.hess, hess(found.x))
     assert "hess" not in minimize(rosen, [1.3, 0.7], method="BFGS", jac=grad)
+
+
+@pytest.mark.parametrize("scale", [1e-50, 1.0, 1e50])
+def test_a_function_in_any_unit(scale):
+    found = minimize(
+        lambda x: scale * (x[0] - 1.0) ** 2,
+        [-1.0],
+        jac=lambda x: 2.0 * scale * (x - 1.0),
+        method="BFGS",
+        options={"gtol": 1e-8 * scale},
+    )
+    assert found.success
+    np.testing.assert_allclose(found.x, 1.0)
+
+
+def test_ends_of_minimize_as_in_scipy():
+    rosen = scipy.optimize.rosen
+    found = minimize(rosen, [0.5, 0.2], bounds=[(0.5, 0.5), (0, 1)])
+    assert np.isnan(found.jac[0])
+    assert np.isfinite(found.jac[1])
+    with pytest.warns(OptimizeWarning, match="Maximum number"):
+        minimize(rosen, [-1.2, 1.0], method="BFGS", options={"disp": True, "maxiter": 2})
+    for given in (-np.eye(2), [[1.0, 0.0], [0.0, 0.0]], "unit"):
+        with pytest.raises(ValueError, match="isn't positive definite"):
+            minimize(rosen, [1.3, 0.7], options={"hess_inv0": given})
+    with pytest.raises(ValueError, match="'x0' must only have one dimension"):
+        minimize(rosen, [[1.3, 0.7]])
+    wrong = minimize(lambda x: (x[0] - 1.0) ** 2, [2.0], jac=lambda x: -2.0 * x, method="newton-cg")
+    assert wrong.fun <= 1.0

@@ -232,6 +232,14 @@ def tr_settings(tr_options: Any) -> dict[str, Any]:
     return options
 
 
+def check_hess_inv0(given: Any) -> None:
+    """Raise ValueError where an inverse Hessian, which is not used, would not be positive definite."""
+    try:
+        np.linalg.cholesky(np.asarray(given, dtype=np.float64))
+    except (np.linalg.LinAlgError, TypeError, ValueError):
+        raise ValueError("'hess_inv0' matrix isn't positive definite: leave it out, it is not needed") from None
+
+
 class Call:
     """A user's function of x with its further arguments bound; picklable where the function is.
 

@@ -6,7 +6,7 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -184,6 +184,8 @@ def minimize(
     array([ 1., -2.])
     """
     _refuse_constraints(constraints)
+    if np.ndim(x0) > 1:
+        raise ValueError(f"'x0' must only have one dimension: received shape {np.shape(x0)}; pass a flat array")
     theta = checks.start_vector(x0)
     box = box_of(bounds, theta.shape[0])
     name = ("bfgs" if box is None else "l-bfgs") if method is None else method
@@ -215,6 +217,8 @@ def minimize(
             found, is_noise = louder(
                 objective, found, level, lambda start: run(solver, objective, start, watch.again())
             )
+    if not found.converged and first.value < found.value:  # by rounding, where derivatives are wrong
+        found = replace(found, point=first, theta=theta, value=first.value)
     outcome = _packed(found, watch, objective, solver)
     if outcome.status in (1, 2) and name.lower() in BY_VALUE and not watch.exhausted:
         _accept_by_value(outcome, options.get("ftol", USUAL_FTOL if tol is None else tol))
@@ -228,7 +232,9 @@ def minimize(
         outcome.hess = objective.hess(outcome.x)
     if options.get("return_all"):
         outcome.allvecs = path
-    if options.get("disp"):
+    if options.get("disp") and not outcome.success:
+        warnings.warn(outcome.message, OptimizeWarning, stacklevel=2)
+    elif options.get("disp"):
         sys.stdout.write(
             f"{outcome.message}\n  value {outcome.fun:.6g}, {outcome.nit} iterations, {outcome.nfev} evaluations\n"
         )
@@ -318,6 +324,8 @@ class StartedFunction(FunctionObjective):
 def _solver(cls: type[Solver], settings: dict[str, Any], options: Mapping) -> Any:
     """Return the solver with the settings that the options change; unknown ones give an OptimizeWarning."""
     settings = {"max_iter": 1000 if issubclass(cls, FIRST_ORDER) else 200, **settings}
+    if options.get("hess_inv0") is not None:
+        checks.check_hess_inv0(options["hess_inv0"])
     solver = cls(**settings)
     known, unknown = solver.get_params(), []
     for name, value in options.items():
@@ -338,10 +346,13 @@ def _solver(cls: type[Solver], settings: dict[str, Any], options: Mapping) -> An
 def _packed(found: Result, watch: Watch, objective: FunctionObjective, solver: Any) -> OptimizeResult:
     """Return SciPy's result object."""
     status, message = _code(found, watch, solver)
+    grad = found.point.grad
+    if objective.lower is not None and objective.differences is not None:  # nobody has looked along fixed parameters
+        grad = np.where(objective.lower == objective.upper, np.nan, grad)
     outcome = OptimizeResult(
         x=found.theta.copy(),
         fun=found.value,
-        jac=found.point.grad,
+        jac=grad,
         nfev=objective.counts.n_value,
         njev=objective.counts.n_grad,
         nhev=objective.n_hess if objective.hess is not None else objective.counts.n_mv,

@@ -17,6 +17,9 @@ from .pairs import Pair, two_loop
 from .precondition import Jacobi, Preconditioner, make_preconditioner
 from .subproblem import steihaug
 
+#: Relative length of a first step that is lost in rounding.
+LOST = 2.3e-16
+
 #: Pairs with s'y below this fraction of |s||y| carry no curvature and are skipped.
 SAFE_CURVATURE = 1e-10
 
@@ -124,7 +127,7 @@ class QuasiNewton(Solver):
                 return Step(point, state, False, Status.CONVERGED, **record)
             try_below = 0.1 * record["predicted"]
         # Without curvature information the first trial has length 1 at most.
-        t0 = 1.0 if memory is not None or precond is not None else min(1.0, 1.0 / norm(g))
+        t0 = 1.0 if memory is not None or precond is not None else _first_step(norm(g), norm(point.theta))
         found = strong_wolfe(point.along(d), point, d, slope, t0=t0)
         if found.point is None:
             if memory is not None or precond is not None:  # once more from steepest descent before giving up
@@ -150,6 +153,12 @@ class QuasiNewton(Solver):
         precond = Jacobi(curvature.diag())
         solved = steihaug(curvature.mv, point.grad, precond=precond, rtol=0.1, max_iter=self.confirm_cg)
         return -0.5 * solved.slope, solved.iterations, solved.stop
+
+
+def _first_step(length: float, size: float) -> float:
+    """Return the step along a gradient of this length: of length 1 at most, and not lost in a theta of this size."""
+    t, size = min(1.0, 1.0 / length), size or 1.0
+    return t if t * length > LOST * size else 0.01 * size / length
 
 
 @dataclass(kw_only=True)
