@@ -26,6 +26,18 @@ from sosolve.estimators.path import Path as StrengthPath
 from sosolve.estimators.problem import Problem
 
 PAGE = Path(__file__).resolve().parents[2] / "doc" / "benchmarks" / "path.md"
+#: Where the time goes in the cases that miss the goal, and what was tried.
+WHY = (
+    "**50 000 x 50**: a single fit begins on a sample and reads X 4 to 6 times, for one column; a path reads it 3 or 4 "
+    "times for twenty, once for a Hessian, and once for the moments. Half of the time goes into those passes (two "
+    "thirds matrix products, a third exponentials), a fifth into the Hessian of all rows and its factors. Tried: nodes "
+    "on all rows and a cubic between them (7 + 5 passes), all values from the sample without that Hessian (7 passes), "
+    "BLAS called block by block from Python (twice the time for few columns).",
+    "**Text**: twenty single fits take 4 (strong penalty) to 150 products with X (weak), so that a path cannot cost "
+    "three fits at C = 1 with their 13: it takes 330, two of the dearest. Tried: starts on polynomials through the "
+    "last 2, 3, 4, 5 and 6 optima (479, 366, 330, 403 and 473 products) and through the last alone (632); tighter "
+    "first solves (348 to 412). A factor of the rows' Gram matrix would have 4 000 x 4 000 entries.",
+)
 CS = np.logspace(-4.0, 4.0, 20)
 CASES = {
     "500 x 20": _dense(500, 20),
@@ -84,6 +96,7 @@ def main() -> None:
         with quiet():
             text.append(run_case(name, options.runs))
         print(text[-1], flush=True)
+    text += [line for why in WHY for line in ("", why)]
     if options.write:
         PAGE.write_text("\n".join(text) + "\n")
 
