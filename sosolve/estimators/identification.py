@@ -27,6 +27,7 @@ import scipy.sparse
 from .._compat import to_host
 from ..history import Result, Status
 from ..objectives.basis import sample_blocks
+from .weak_penalty import is_tiny, leans_on_penalty
 
 if TYPE_CHECKING:
     from .problem import Problem
@@ -105,16 +106,22 @@ def identify(problem: Problem, result: Result, change: float, names: Sequence) -
 
 
 def _kept_by_the_penalty(problem: Problem, result: Result, names: Sequence) -> Identification:
-    """Tell complete separation where the penalty is so small that every row is far on its right side."""
-    # FAR margins mean losses of exp(-FAR): most fits are told from that by their value, for nothing
-    if result.point is None or not result.point.parts[0].value < (problem.n_classes - 1) * np.exp(-FAR):
+    """Tell separation where the penalty alone bounds the coefficients: all rows far out, or some and a tiny penalty."""
+    if result.point is None:
         return Identification()
-    found = _separation(problem, result, False, FAR)
+    # FAR margins mean losses of exp(-FAR): most fits are told from complete separation by their value, for nothing
+    far = result.point.parts[0].value < (problem.n_classes - 1) * np.exp(-FAR)
+    found = _separation(problem, result, False, FAR) if far else None
+    if found is None and is_tiny(problem) and leans_on_penalty(problem, result, MOVING):
+        found = _separation(problem, result, True)
     if found is None:
         return Identification()
-    columns, where = _used(found[1], names)
-    sentence = f"complete separation {where}: no row lies on the wrong side, the penalty alone bounds the coefficients"
-    return Identification(found[0], found[1], columns, (), (sentence,))
+    kind, direction = found
+    columns, where = _used(direction, names)
+    rows = "no row lies on the wrong side" if kind == "complete" else "some rows are predicted perfectly"
+    name = "complete separation" if kind == "complete" else "quasi-complete separation"
+    sentence = f"{name} {where}: {rows}, the penalty alone bounds the coefficients"
+    return Identification(kind, direction, columns, (), (sentence,))
 
 
 def _used(direction: np.ndarray, names: Sequence) -> tuple[tuple, str]:

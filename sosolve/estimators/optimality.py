@@ -38,7 +38,7 @@ class Optimality:
         loss is negative (then it is no smaller than the value and says nothing).
     separation : {"complete", "quasi"} or None
         Whether the classes were found to be separated, so that without a penalty no minimum exists. Under an L2
-        penalty "complete" is reported where it is so small that every margin is above 5.
+        penalty it is reported where C >= 1e6, and "complete" also where every margin is above 5.
     direction : ndarray of shape (n_features,) or (n_classes, n_features), or None
         Coefficients that separate the classes.
     separating : tuple

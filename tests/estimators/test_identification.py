@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from tables import make_tables
 
 from sosolve import LogisticRegression, SoftmaxRegression, Status
-from sosolve.estimators import identification
+from sosolve.estimators import identification, weak_penalty
 
 SEEDS = [*range(40), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(40, 300))]
 
@@ -290,6 +290,40 @@ def test_separation_under_a_tiny_penalty(K, C):
     if K == 2:
         scores = X @ found.direction
         assert scores[y == 1].min() > scores[y == 0].max()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_quasi_complete_separation_under_a_tiny_penalty(seed):
+    """The rare level is named, with weights too; where it occurs with every class nothing is."""
+    rng, K, settings = drawn(seed)
+    X, y = overlapping(rng, K)
+    m = int(rng.integers(1, 6))
+    level = np.concatenate([np.zeros(len(X)), np.ones(m)])
+    X = np.c_[np.vstack([X, rng.standard_normal((m, 3))]), level]
+    y = np.append(y, np.full(m, int(rng.integers(K))))
+    weights = rng.uniform(0.5, 2.0, len(y)) if rng.random() < 0.5 else None
+    C = 10.0 ** rng.uniform(6.0, 12.0)
+    clf = LogisticRegression(C=C, **settings).fit(sp.csr_array(X) if rng.random() < 0.3 else X, y, weights)
+    found = clf.optimality_
+    assert clf.result_.converged
+    assert found.separation == "quasi"
+    assert found.separating == (3,)
+    assert "quasi-complete separation along the column 3" in found.message
+    assert "the penalty alone" in found.message
+    assert "no minimum" not in found.message
+    both, labels = np.vstack([X, *[X[-m:]] * (K - 1)]), np.append(y, np.repeat((y[-1] + np.arange(1, K)) % K, m))
+    assert LogisticRegression(C=C, **settings).fit(both, labels).optimality_.separation is None
+
+
+def test_a_large_hessian_is_not_formed_for_the_question(monkeypatch):
+    """Then quasi-complete separation under a tiny penalty is not told."""
+    rng = np.random.default_rng(0)
+    X, y = overlapping(rng, 2)
+    X = np.c_[X, np.arange(len(X)) == np.flatnonzero(y)[0]]
+    told = LogisticRegression(C=1e8, solver="newton-cg").fit(X, y).optimality_.separation
+    monkeypatch.setattr(weak_penalty, "MOST_PARAMETERS", 4)
+    assert LogisticRegression(C=1e8, solver="newton-cg").fit(X, y).optimality_.separation is None
+    assert told == "quasi"
 
 
 @pytest.mark.parametrize("seed", range(10))
