@@ -62,7 +62,7 @@ class Problem:
     ):
         # 1. Arrays in one library, checked
         self.name = type(estimator).__name__
-        found_later = not careful and _may_look_later(estimator, X, sample_weight)
+        found_later = not careful and _may_look_later(X)
         self.unseen = found_later  # whether there may be NaN, inf or far outliers in X
         wanted = estimator.device
         X, y, sample_weight, there = self._brought(X, y, sample_weight, wanted)
@@ -117,8 +117,9 @@ class Problem:
         """Set the model in the standardised basis; that of large data comes from a sample of the rows."""
         thin = self.penalty.is_plain and pays(self.X, self.alpha)
         make = ThinModel if thin else (CopiedModel if suits(self.X) else LinearModel).standardised
-        drawn = self._drawn if self.unseen else None
-        moments = None if drawn is None else moments_of_sample(drawn[1], intercept, kernels_for(self.X))
+        drawn, moments = self._drawn if self.unseen else None, None
+        if drawn is not None:
+            moments = moments_of_sample(drawn[1], intercept, kernels_for(self.X), self.weights, drawn[0])
         #: Whether the rows of the sample are like all rows as far as they tell: then its factor preconditions them all.
         self.ordinary = moments is not None
         arguments = (self.X, self.weights, self._strength(), self.outputs.loss.n_outputs, intercept)
@@ -383,13 +384,6 @@ class Problem:
         return float(xp.min(xp.where(self.weights > 0.0, self.weights, xp.max(self.weights))))
 
 
-def _may_look_later(estimator: LinearClassifier, X: Any, sample_weight: Any) -> bool:
+def _may_look_later(X: Any) -> bool:
     """Return whether the first pass finds NaN and inf on its way, so that no pass is spent on them: large data."""
-    return (
-        isinstance(X, np.ndarray)
-        and X.ndim == 2
-        and X.shape[0] >= X.shape[1]
-        and X.size >= FINITE_LATER
-        and sample_weight is None
-        and estimator.class_weight is None
-    )
+    return isinstance(X, np.ndarray) and X.ndim == 2 and X.shape[0] >= X.shape[1] and X.size >= FINITE_LATER

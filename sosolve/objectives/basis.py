@@ -17,6 +17,9 @@ from ..protocols import Array
 SAMPLE_BLOCK, MIN_BLOCKS = 64, 16
 #: Rows up to which a sample is all of them.
 SAMPLE_ALL = 2000
+#: Weight of a row relative to their mean up to which a sample of the rows may speak for all, and the share of the
+#: rows that must count: the square of the sum of the weights over that of their squares.
+HEAVIEST, LIVE = 20.0, 0.2
 
 
 def widened(spread: Array, strength: Array | float) -> Any:
@@ -91,15 +94,26 @@ def without_outliers(X: Any, weights: Any, mean: Any, spread: Any, reach: Any, c
     return mean, spread
 
 
-def moments_of_sample(rows: Any, centre: bool, kernels: ModuleType | None = None) -> tuple[Any, Any] | None:
+def moments_of_sample(
+    rows: Any, centre: bool, kernels: ModuleType | None = None, weights: Any = None, numbers: Any = None
+) -> tuple[Any, Any] | None:
     """Return mean and deviation of the columns of a sample of rows, None where they might say little about the others.
 
     That is where a column is constant, or one row holds more than a twentieth of its variance (an indicator that is
-    true in fewer than twenty rows, an outlier); or where an entry is not finite. `kernels` are those for all rows.
+    true in fewer than twenty rows, an outlier); or where an entry is not finite. `kernels` are those for all rows,
+    `weights` too, in which the sample has the `numbers`: where few rows have most of the weight it says little as well.
     """
-    m = rows.shape[0]
-    mean, spread, reach = (kernels or kernels_for(rows)).moments(rows, np.array([1.0 / m]), centre)
-    ordinary = (spread > 0.0) & (reach * reach <= 0.05 * m * spread * spread)
+    m, s = rows.shape[0], np.array([1.0 / rows.shape[0]])
+    if weights is not None and weights.shape[0] > 1:
+        xp = array_namespace(weights)
+        s = xp.take(weights, numbers)
+        total, squares = float(xp.sum(s)), float(s @ s)
+        heaviest = float(xp.max(weights)) * weights.shape[0]
+        if not (heaviest <= HEAVIEST and total * total >= LIVE * m * squares > 0.0):
+            return None
+        s = s / total
+    mean, spread, reach = (kernels or kernels_for(rows)).moments(rows, s, centre)
+    ordinary = (spread > 0.0) & (reach * reach * float(s.max()) <= 0.05 * spread * spread)
     return (mean, spread) if bool(ordinary.all()) else None
 
 

@@ -147,3 +147,40 @@ def test_many_classes_need_no_matrix_of_all_parameters():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 16e6
+
+
+def test_weighted_rows_are_spared_the_same(data):
+    """Ordinary weights leave the basis and the factor to the sample too: no more passes than without them, but one."""
+    X, y = data
+    weights = np.random.default_rng(1).uniform(0.5, 1.5, N)
+    plain = LogisticRegression().fit(X, y).result_.counts
+    for model in (LogisticRegression().fit(X, y, weights), LogisticRegression(class_weight="balanced").fit(X, y)):
+        assert model.result_.counts.n_mv == plain.n_mv
+        assert model.result_.counts.n_passes <= plain.n_passes + 1
+    tight = LogisticRegression(tol=1e-7, solver="newton-cholesky").fit(X, y, weights)
+    model = LogisticRegression().fit(X, y, weights)
+    assert model.optimality_.value <= (1.0 + 1e-7) * tight.optimality_.value
+
+
+@pytest.mark.parametrize("kind", ["heavy", "few", "none"])
+def test_weights_of_which_a_sample_says_little(kind):
+    """One far heavier row, few rows that count, a sample without weight: all rows give the basis."""
+    rows, numbers = np.random.default_rng(0).standard_normal((3000, 2)), np.arange(3000)
+    weights = np.full(60_000, 1.0 / 60_000)
+    assert moments_of_sample(rows, True, None, weights, numbers) is not None
+    if kind == "heavy":
+        weights[50_000] *= 100.0
+    if kind == "few":
+        weights[:3000] *= np.where(numbers % 10, 1e-3, 1.0)
+    if kind == "none":
+        weights[:3000] = 0.0
+    assert moments_of_sample(rows, True, None, weights / weights.sum(), numbers) is None
+
+
+def test_entries_that_are_not_finite_are_found_under_weights(data):
+    X, y = data[0].copy(), data[1]
+    X[17, 3] = np.inf
+    weights = np.ones(N)
+    weights[17] = 0.0
+    with pytest.raises(ValueError, match="infinity"):
+        LogisticRegression().fit(X, y, weights)
