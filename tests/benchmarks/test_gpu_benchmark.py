@@ -15,9 +15,10 @@ def gpu(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", [*ARGUMENTS, "--write"])
     with fake_cupy.installed() as cupy:
         import gpu
+        import gpu_clock
         import gpu_peers
 
-        for module in (gpu, gpu_peers):
+        for module in (gpu, gpu_clock, gpu_peers):
             monkeypatch.setattr(module, "cupy", cupy)
         monkeypatch.setattr(gpu, "PAGE", tmp_path / "gpu.md")
         monkeypatch.setattr(gpu, "AGREEMENT_ROWS", 300)
