@@ -78,6 +78,23 @@ def test_sigma_beyond_the_range_of_squares(sigma):
         curve_fit(decay, X, Y, sigma=sigma, absolute_sigma=True)
 
 
+@pytest.mark.parametrize("method", ["lm", "trf", "dogbox"])
+def test_a_model_that_writes_into_x_is_told_what_to_do(method):
+    def writes(x, a, b):
+        x *= -b
+        return a * np.exp(x)
+
+    with pytest.raises(ValueError, match="read-only") as caught:
+        curve_fit(writes, X, Y, method=method)
+    assert any("x = x.copy()" in note for note in caught.value.__notes__)
+
+
+def test_a_random_model_is_called_random():
+    rng = np.random.default_rng(0)
+    with pytest.raises(FitError, match="The model is random"):
+        curve_fit(lambda x, a, b, c: decay(x, a, b, c) + 1e-7 * rng.normal(size=x.size), X, Y)
+
+
 def test_forms_of_functions_and_starts():
     @functools.wraps(decay)
     def wrapped(*args):

@@ -49,7 +49,7 @@ def cause_of_failure(f: Callable, data: CurveData, start: np.ndarray, outcome: O
         downhill = -np.sign(outcome.grad) * PROBE * size
         beyond = [] if idle else [j for j in range(theta.size) if _is_edge(f, data, theta, j, downhill[j])]
     if not idle and not beyond:
-        return message
+        return f"{message}. {noisy}" if (noisy := _noise(f, data, theta)) else message
     at = f"at {theta.tolist()}, a sum of squares of {2.0 * outcome.cost:.6g}"
     if idle:
         return (
@@ -59,6 +59,17 @@ def cause_of_failure(f: Callable, data: CurveData, start: np.ndarray, outcome: O
     return (
         f"Stopped {at}, at the edge of where the model exists: it is NaN or inf beyond, for parameters {beyond}; bound "
         "them inside of the edge, or start elsewhere"
+    )
+
+
+def _noise(f: Callable, data: CurveData, theta: np.ndarray) -> str:
+    """Return a sentence where the model gives other values each time, "" where it does not."""
+    first, second = (np.array(f(data.x, *theta), dtype=np.float64) for _ in range(2))
+    if np.array_equal(first, second, equal_nan=True):
+        return ""
+    return (
+        f"The model is random: at the same parameters its values differ by {np.abs(first - second).max():.3g}; draw "
+        "its random numbers once, before the fit"
     )
 
 

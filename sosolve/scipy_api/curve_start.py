@@ -15,6 +15,7 @@ from ..curve_problems.problem import CurveProblem
 from ..curve_problems.start import find_start
 from . import checks
 from .curve_data import CurveData
+from .failures import evaluated
 
 #: Ends the messages of fits of a function that began at the default.
 DEFAULT = ". p0=None began at 1, or within the bounds, for each parameter: pass p0 with numbers of the size you expect"
@@ -137,7 +138,7 @@ def first_residuals(f: Callable, data: CurveData, theta: np.ndarray) -> tuple[np
         If its values are complex, no numbers, not finite, or of a shape that does not go with y.
     """
     with np.errstate(all="ignore"):
-        values = f(data.x, *theta)
+        values = evaluated(f, data.x, *theta)
         if values is None:
             raise TypeError("`f` returned None; expected an array of values: add a return statement")
         values = np.asarray(values)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from scipy.optimize import OptimizeResult
 
@@ -26,6 +29,19 @@ class FitError(RuntimeError):
 
     def __reduce__(self):
         return FitError, (self.args[0], self.result)
+
+
+def evaluated(call: Callable, *args: Any) -> Any:
+    """Return call(*args); where that fails because it writes into x, the exception gets a note that says what to do."""
+    try:
+        return call(*args)
+    except ValueError as error:
+        if "read-only" in str(error):
+            error.add_note(
+                "x is handed over read-only, so that no model changes the data of the caller: let the model begin with "
+                "x = x.copy(), or write its result to another array"
+            )
+        raise
 
 
 def keep_best(error: BaseException, theta: np.ndarray | None, value: float) -> None:

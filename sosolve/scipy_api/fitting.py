@@ -30,7 +30,7 @@ from .curve_start import (
     is_worse_than_constant,
     start_and_box,
 )
-from .failures import FitError
+from .failures import FitError, evaluated
 from .formulas import formula_model, formula_of
 from .jacobian_check import accusation, dense_jacobian, is_known, trust
 from .lean import is_lean, lean_fit
@@ -224,7 +224,7 @@ def _short_way(
     own = jac if callable(jac) else None
     if own is None and not (jac is None or (isinstance(jac, str) and jac == "auto")):
         return None
-    found = lean_fit(CallableRows(f, data, theta, own), theta, absolute_sigma)
+    found = evaluated(lean_fit, CallableRows(f, data, theta, own), theta, absolute_sigma)
     if found is not None and own is not None:
         _check_jac(f, own, data, found[0], box)
     return found

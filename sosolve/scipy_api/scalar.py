@@ -154,14 +154,15 @@ def minimize(
     constraints
         Not available: raise unless there are none.
     tol : float, optional
-        Same as the option gtol.
+        Same as the option gtol. For "l-bfgs" and "tnc" a run that gets no further is a success too where its last
+        step has won at most tol (the option ftol, 2.2e-9) of all that it won.
     callback : callable, optional
         `callback(intermediate_result)` or `callback(xk)` after each iteration; StopIteration ends the run.
     options : mapping, optional
         gtol (1e-5, largest absolute component of the gradient, of x - P(x - gradient) with P the projection on the
         bounds), maxiter, maxfev or maxfun, maxcor (20, pairs of
         L-BFGS), initial_trust_radius, eta, finite_diff_rel_step or eps, disp, return_all, and settings of the solver
-        by their own names: `tol` (1e-6: half the squared decrement is at most tol^2 max(|f|, f(x0) - f)), `max_time`.
+        by their own names; those of SciPy's line searches (c1, maxls, hess_inv0, ...) change nothing. `tol` (1e-6: half the squared decrement is at most tol^2 max(|f|, f(x0) - f)), `max_time`.
 
     Returns
     -------
