@@ -160,9 +160,10 @@ def minimize(
         `callback(intermediate_result)` or `callback(xk)` after each iteration; StopIteration ends the run.
     options : mapping, optional
         gtol (1e-5, largest absolute component of the gradient, of x - P(x - gradient) with P the projection on the
-        bounds), maxiter, maxfev or maxfun, maxcor (20, pairs of
-        L-BFGS), initial_trust_radius, eta, finite_diff_rel_step or eps, disp, return_all, and settings of the solver
-        by their own names; those of SciPy's line searches (c1, maxls, hess_inv0, ...) change nothing. `tol` (1e-6: half the squared decrement is at most tol^2 max(|f|, f(x0) - f)), `max_time`.
+        bounds), maxiter, maxfev or maxfun, maxcor (20, pairs of L-BFGS), initial_trust_radius, eta,
+        finite_diff_rel_step or eps, disp, return_all, and settings of the solver by their own names: `tol` (1e-6:
+        half the squared decrement is at most tol^2 max(|f|, f(x0) - f)), `max_time`. Those of SciPy's own line
+        searches and trust regions (c1, maxls, hess_inv0, ...) are accepted and change nothing.
 
     Returns
     -------
