@@ -96,6 +96,8 @@ def test_wrong_columns(answers):
     """The message of NumPy's way: no memory is read that is not there."""
     with pytest.raises(ValueError, match="one column per predictor"):
         curve_fit(now("a*x0 + b*x1", 2), X, Y, [1.0, 1.0])
+    with pytest.raises(ValueError, match="one value for each y"):
+        curve_fit(now(TEXT), X[:-1], Y, START)
     assert answers == []
 
 

@@ -101,11 +101,20 @@ def test_no_answer(change):
     assert Decays(DECAY + 0.02 * NOISE, change).minimise([2.0, 1.0, 0.4])[0] == -1.0
 
 
-def test_a_slow_minimum_runs_out_of_steps():
-    """Slopes that are too long make short steps, which the ratio does not forbid."""
-    assert (
-        Decays(DECAY + 0.02 * NOISE, lambda A, n, theta: A * [[1e4], [1e4], [1e4], [1.0]]).minimise([2, 1, 0.4])[0] < 0
-    )
+@pytest.mark.parametrize("second", [0.0, 3e-6])
+def test_columns_that_are_nearly_one(second):
+    """A singular J has no last step, a condition number of 1e6 no covariance."""
+    columns = np.stack([np.exp(-X), np.exp(-X) + second * X, np.ones_like(X)])
+    model = Decays(DECAY + 0.02 * NOISE, lambda A, n, theta: np.stack([*columns, theta[:3] @ columns - DECAY]))
+    assert model.minimise([2.0, 1.0, 0.4])[0] == -1.0
+
+
+def test_steps_run_out():
+    """Residuals that shrink by a tenth of themselves, whatever the step, never come to rest."""
+    columns = np.stack([np.exp(-X), X, np.ones_like(X)])
+    model = Decays(DECAY, lambda A, n, theta: np.stack([*columns, 0.9**n * columns[0]]))
+    assert model.minimise([2.0, 1.0, 0.4])[0] == -1.0
+    assert model.n_rows == lean.MOST_STEPS + 1
 
 
 def test_what_s_learns():
