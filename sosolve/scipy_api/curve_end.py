@@ -64,8 +64,11 @@ def cause_of_failure(f: Callable, data: CurveData, start: np.ndarray, outcome: O
 
 def _noise(f: Callable, data: CurveData, theta: np.ndarray) -> str:
     """Return a sentence where the model gives other values each time, "" where it does not."""
-    first, second = (np.array(f(data.x, *theta), dtype=np.float64) for _ in range(2))
-    if np.array_equal(first, second, equal_nan=True):
+    try:
+        first, second = (np.array(f(data.x, *theta), dtype=np.float64) for _ in range(2))
+    except Exception:  # a budget of its own, say: the fit's failure is the news
+        return ""
+    if first.shape != second.shape or np.array_equal(first, second, equal_nan=True):
         return ""
     return (
         f"The model is random: at the same parameters its values differ by {np.abs(first - second).max():.3g}; draw "
