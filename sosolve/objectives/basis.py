@@ -168,12 +168,17 @@ def lifted(H: Array, K: int, d: int) -> Array:
         Of parameters (K, d), then K intercepts if p > K d.
     K, d : int
     """
-    xp, p = array_namespace(H), H.shape[0]
-    place = xp.arange(p, device=device(H))
+    xp = array_namespace(H)
+    column, height = heights(xp.linalg.diagonal(H), K, d)
+    return H + xp.where(column[:, None] == column[None, :], height[:, None], xp.zeros_like(H))
+
+
+def heights(own: Array, K: int, d: int) -> tuple[Array, Array]:
+    """Return the column of each parameter and what `lifted` adds there, shape (p,) each, from the diagonal of H."""
+    xp, p = array_namespace(own), own.shape[0]
+    place = xp.arange(p, device=device(own))
     column = xp.where(place < K * d, place % max(d, 1), xp.full_like(place, d))
-    own = xp.linalg.diagonal(H)
-    heights = xp.sum(xp.reshape(own[: K * d], (K, d)), axis=0) / K
+    means = xp.sum(xp.reshape(own[: K * d], (K, d)), axis=0) / K
     if p > K * d:
-        heights = xp.concat([heights, xp.reshape(xp.sum(own[K * d :]) / K, (1,))])
-    heights = xp.take(heights, column) / K
-    return H + xp.where(column[:, None] == column[None, :], heights[:, None], xp.zeros_like(H))
+        means = xp.concat([means, xp.reshape(xp.sum(own[K * d :]) / K, (1,))])
+    return column, xp.take(means, column) / K

@@ -12,6 +12,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from ..protocols import Array, Counts
+from . import square_roots
 from .basis import lifted
 from .lazy import lazy
 from .losses import Loss
@@ -250,6 +251,10 @@ class DataCurvature:
     def dense(self, rows: float = 1.0) -> Array:
         """Return the matrix, shape (p, p), or its estimate from a fraction of the rows."""
         return self._map.gram(self._term.loss.blocks(self._curv, self._term.weights), rows)
+
+    def root(self) -> Array | None:
+        """Return A with A' A what `lifted` returns, shape (m, p), None where that is not at hand."""
+        return square_roots.of_data(self._term, self._curv) if self.exact else None
 
     def lifted(self) -> Array:
         """Return the matrix with curvature along the same change of all outputs where the loss has none there."""

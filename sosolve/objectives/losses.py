@@ -17,6 +17,7 @@ from array_api_compat import array_namespace, device
 from ..kernels import kernels_for
 from ..kernels.losses import namespace
 from ..protocols import Array
+from . import square_roots
 
 #: Probabilities that are weighted at a time: an eighth of a megabyte.
 TOTALLED = 16_384
@@ -100,6 +101,10 @@ class Loss:
     def blocks(self, curv: Array, w: Array) -> Iterator[tuple[int, int, Array]]:
         """Yield (k, l, h): the (n,) weights of the block of the Hessian that couples outputs k <= l."""
         yield 0, 0, curv
+
+    def root(self, curv: Array, w: Array) -> Array:
+        """Return F of the rows, shape (n, m, K), with F' F their curvature, shape (K, K)."""
+        return namespace(curv).sqrt(curv)[:, None, None]
 
     def drift(self, change: Array) -> float:
         """Return c >= 0 such that the curvature at z + change is at least exp(-c) times that at z; inf if unknown."""
@@ -241,6 +246,10 @@ class SoftmaxLoss(Loss):
             zeros = xp.zeros_like(high)
             high, low = xp.maximum(high, zeros), xp.minimum(low, zeros)
         return float(xp.max(high - low))
+
+    def root(self, curv: Array, w: Array) -> Array:
+        """Return F of the rows, shape (n, classes, K), with F' F = w (diag(P) - P P')."""
+        return square_roots.of_softmax(curv, w, self.reference)
 
     def blocks(self, curv: Array, w: Array) -> Iterator[tuple[int, int, Array]]:
         """Yield w P_k (1 - P_k) on the diagonal and -w P_k P_l off it: one sign each."""

@@ -54,6 +54,10 @@ class L2:
         xp = array_namespace(self.strengths)
         return xp.eye(self.size, dtype=self.strengths.dtype, device=device(self.strengths)) * self.strengths[:, None]
 
+    def root(self) -> Any:
+        """Return the diagonal matrix of the roots of the strengths, None for arrays of another library."""
+        return np.diag(np.sqrt(self.strengths)) if type(self.strengths) is np.ndarray else None
+
     def closure(self, wanted: Array) -> Array:
         """Return the parameters that must stay together with the wanted ones: these alone."""
         return wanted

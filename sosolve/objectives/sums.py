@@ -8,6 +8,8 @@ from functools import reduce
 from operator import add
 from typing import Any
 
+import numpy as np
+
 from ..protocols import Array, Counts, Curvature, Objective, Point, Ray
 from .lazy import lazy
 
@@ -128,6 +130,11 @@ class SumCurvature:
     def dense(self, rows: float = 1.0) -> Array:
         """Return the sum of the matrices, shape (p, p)."""
         return reduce(add, [part.dense(rows) for part in self._parts])
+
+    def root(self) -> Any:
+        """Return A with A' A what `lifted` returns, shape (m, p), None where a part has none."""
+        found: list[Any] = [part.root() if hasattr(part, "root") else None for part in self._parts]
+        return None if any(part is None for part in found) else np.concatenate(found)
 
     def lifted(self) -> Array:
         """Return the sum of the matrices, those that may be singular by construction lifted, see `DataCurvature`."""

@@ -14,7 +14,11 @@ from .base import Solver, Step
 from .line_search import ROUNDING, LineSearch, backtrack
 from .pairs import Pair, two_loop
 from .precondition import KINDS, Preconditioner, make_preconditioner
-from .subproblem import shifted_inverse, steihaug
+from .subproblem import inverse_by_root, shifted_inverse, steihaug
+
+#: Pivot of a Cholesky factor, of a matrix with ones on its diagonal, below which a root of the Hessian is factorised
+#: instead, if there is one: half of the digits of the step are gone.
+WEAK = 1e-8
 
 
 def line_search_step(point: Point, state: object, d: Array, slope: float, **record) -> Step:
@@ -326,7 +330,8 @@ class NewtonCholesky(Solver):
     the end of a step by the factor from its beginning, which ends most fits; and where a step with the old factor,
     that leaves at most the fraction exp(c) - 1 of the decrement, will end it, no new matrix is formed for it.
     Where a curvature offers itself `lifted`, without directions that are singular by construction and along which the
-    gradient vanishes, that is H.
+    gradient vanishes, that is H. Where half of the digits of the factor are gone and the curvature offers a `root`, A
+    with A' A = H, the factor is that of a QR factorisation of A.
 
     References
     ----------
@@ -346,6 +351,10 @@ class NewtonCholesky(Solver):
         solve, shift = shifted_inverse(getattr(curvature, "lifted", curvature.dense)())
         if solve is None:
             return Step(point, None, False, Status.NOT_POSITIVE_DEFINITE)
+        if (shift or solve.weakest() < WEAK) and hasattr(curvature, "root"):
+            A = curvature.root()
+            better = None if A is None else inverse_by_root(A)
+            solve, shift = (solve, shift) if better is None else (better, 0.0)
         return self._along(point, Factor(solve, point), shift)
 
     def _along(self, point: Point, factor: Factor, shift: float) -> Step:

@@ -16,6 +16,8 @@ from ..protocols import Array
 
 #: Relative curvature d'Hd / d'Md below which a direction counts as flat: rounding of a product of length p.
 FLAT = 1e-15
+#: Pivots of a root of the Hessian, of columns of length 1, below which the rounding of data hides a direction.
+LOST = 1e-11
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +229,51 @@ def solve_shifted(H: Array, g: Array, max_shifts: int = 60) -> tuple[Array | Non
     return step, shift
 
 
-def shifted_inverse(H: Array, max_shifts: int = 60) -> tuple[Callable[[Array], Array] | None, float]:
+@dataclass(frozen=True, slots=True)
+class Inverse:
+    """v -> H^-1 v from the lower factor of H_ij scale_i scale_j, a matrix with ones on its diagonal."""
+
+    factor: Array
+    scale: Array
+
+    def __call__(self, v: Array) -> Array:
+        """Return H^-1 v."""
+        return self.scale * cholesky_solve(self.factor, self.scale * v)
+
+    def weakest(self) -> float:
+        """Return the smallest pivot, a share of the diagonal: what the other parameters leave of one of them."""
+        L: Any = self.factor
+        return L.diagonal().min() ** 2 if type(L) is np.ndarray else 1.0
+
+
+def inverse_by_root(A: Any) -> Inverse | None:
+    """Return v -> (A' A)^-1 v from a QR factorisation, None where a direction is lost in the rounding of A.
+
+    The condition of A is the root of that of A' A: directions of 1e-8 are right, which a Cholesky factor of A' A has
+    lost.
+
+    Parameters
+    ----------
+    A : ndarray of shape (m, p), m >= p
+    """
+    sizes = np.sqrt(np.einsum("ij,ij->j", A, A))
+    if not sizes.max() < math.inf:
+        return None
+    empty = np.flatnonzero(sizes == 0.0)  # constant columns: any curvature does, there is no gradient
+    if len(empty):
+        A = np.concatenate([A, np.eye(A.shape[1])[empty]])
+        sizes[empty] = 1.0
+    if A.shape[0] < A.shape[1]:
+        return None
+    R: Any = np.linalg.qr(A / sizes, mode="r")
+    pivots = R.diagonal()
+    if not np.abs(pivots).min() > LOST:
+        return None
+    factor: Any = np.ascontiguousarray(R.T * np.sign(pivots))
+    return Inverse(factor, 1.0 / sizes)
+
+
+def shifted_inverse(H: Array, max_shifts: int = 60) -> tuple[Inverse | None, float]:
     """Return v -> (H + shift diag(H))^-1 v with the smallest shift that gives a safe Cholesky factor, and the shift.
 
     The shift is 0 where H is safely positive definite, else it starts at 32 p eps and grows tenfold: in a null
@@ -243,7 +289,7 @@ def shifted_inverse(H: Array, max_shifts: int = 60) -> tuple[Callable[[Array], A
 
     Returns
     -------
-    callable or None
+    Inverse or None
         None where no shift works (H is not finite).
     float
         The shift, dimensionless; NaN where none works.
@@ -263,6 +309,6 @@ def shifted_inverse(H: Array, max_shifts: int = 60) -> tuple[Callable[[Array], A
     for _ in range(max_shifts):
         L = cholesky(scaled + shift * xp.eye(H.shape[0], dtype=H.dtype, device=device(H)) if shift else scaled)
         if L is not None:
-            return lambda v, L=L: scale * cholesky_solve(L, scale * v), shift
+            return Inverse(L, scale), shift
         shift = 10.0 * shift if shift else 32.0 * H.shape[0] * float(xp.finfo(H.dtype).eps)
     return None, math.nan
