@@ -234,7 +234,8 @@ class SoftmaxLoss(Loss):
         for start in range(0, n, rows):
             P = _wide(curv[start : start + rows, :])
             weighted = (w if w.shape[0] == 1 else w[start : start + rows])[:, None] * P
-            whole = weighted if self.reference else weighted * xp.sum(P, axis=1)[:, None]
+            rounded = curv.dtype != xp.float64 and not self.reference  # the sum of a row is 1 in double precision only
+            whole = weighted * xp.sum(P, axis=1)[:, None] if rounded else weighted
             total = total + xp.sum(whole, axis=0)[:, None] * eye - xp.matrix_transpose(weighted) @ P
         return total
 
