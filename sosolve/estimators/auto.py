@@ -19,8 +19,9 @@ DENSE_SIZE, DENSE_SPARSE = 512, 128
 #: Passes over X that a sampled Cholesky factor may cost to be built at once; where it costs more it is built when
 #: conjugate gradients have turned out slow, and above the second number of parameters never.
 SAMPLED_PASSES, SAMPLED_SIZE = 1.5, 1024
-#: Multiply-adds of a matrix product in the time of reading one entry of X.
-PRODUCT_PER_READ = 16.0
+#: Multiply-adds of a matrix product in the time of reading one entry of X, and reads in that of writing one weighted
+#: entry for the product: of few columns that is most of it.
+PRODUCT_PER_READ, READS_PER_WRITE = 16.0, 1.2
 
 
 def choose(n: int, d: int, K: int, is_sparse: bool, outliers: bool = False) -> tuple[Solver, str]:
@@ -73,7 +74,7 @@ def dense_cost(n: int, d: int, K: int) -> float:
     """
     p, blocks = K * (d + 1), K * (K + 1) / 2
     work = (blocks * n * (d + 1) ** 2 + p**3 / 3.0) / PRODUCT_PER_READ
-    weights = 5.0 * blocks * n if K > 1 else 0.0
+    weights = (5.0 * blocks * n if K > 1 else 0.0) + READS_PER_WRITE * blocks * n * (d + 1)
     return DENSE_ITERATIONS * (work + weights + K * n * d + (2.0 + 0.05 * blocks) * CALL_READS)
 
 

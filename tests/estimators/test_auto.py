@@ -15,7 +15,7 @@ def test_prices_count_the_work():
     assert dense_cost(10**7, 10, 4) > 9.0 * dense_cost(10**7, 10, 1)
 
 
-@pytest.mark.parametrize(("n", "d", "K"), [(569, 30, 1), (150, 4, 3), (200, 15, 5), (600, 50, 1), (60_000, 15, 1)])
+@pytest.mark.parametrize(("n", "d", "K"), [(569, 30, 1), (150, 4, 3), (200, 15, 5), (600, 50, 1), (6_000, 15, 1)])
 def test_dense_where_matrices_are_small(n, d, K):
     solver, reason = choose(n, d, K, False)
     assert isinstance(solver, NewtonCholesky)
@@ -23,7 +23,7 @@ def test_dense_where_matrices_are_small(n, d, K):
     assert dense_cost(n, d, K) <= inexact_cost(n, d, K, False)
 
 
-@pytest.mark.parametrize(("n", "d", "K"), [(500_000, 50, 1), (2_000, 500, 1), (60_000, 100, 10), (600, 150, 5)])
+@pytest.mark.parametrize(("n", "d", "K"), [(500_000, 50, 1), (200_000, 4, 1), (60_000, 100, 10), (600, 150, 5)])
 def test_products_where_they_are_not(n, d, K):
     assert isinstance(choose(n, d, K, False)[0], NewtonCG)
 
