@@ -121,7 +121,7 @@ class LinearClassifier(CallbackSupportMixin, ScoredWithOffset, LinearClassifierM
         """Set the fitted attributes; return the result, another one where the proof says that it was too early."""
         names = getattr(self, "feature_names_in_", None)
         proof = certify(problem, result, names)
-        if doubted(result, proof, solver) and may_go_on(problem, solver, self.solver, result):
+        if doubted(problem, result, proof, solver) and may_go_on(problem, solver, self.solver, result):
             before = result
             solver, result = checked(problem, solver, result)
             proof = proof if result is before else certify(problem, result, names)

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 SECOND_WORK = 2e9
 #: How many times the tolerance the exact decrement may be where the first solver has estimated it.
 DOUBT = 4.0
+#: Relative bound that proves too little to believe an estimate, and the multiply-adds of a Hessian that such a doubt is
+#: worth: some milliseconds.
+LOOSE, LITTLE_WORK = 1e-3, 3e7
 #: Iterations that are spent on a doubt.
 CHECKS = 30
 #: Rounding of the value that a proof is granted on top of tol^2, relative, where more iterations would not help.
@@ -45,7 +48,6 @@ def may_go_on(problem: Problem, solver: Solver, given: object, result: Result) -
     result : Result
     """
     model = problem.model
-    blocks = 0.5 * model.n_outputs * (model.n_outputs + 1)
     return (
         isinstance(given, str)
         and problem.penalty.is_smooth
@@ -53,7 +55,7 @@ def may_go_on(problem: Problem, solver: Solver, given: object, result: Result) -
         and not isinstance(solver, NewtonCholesky)
         and not isinstance(model.X, StreamedRows)
         and model.size <= SAMPLED_SIZE
-        and blocks * model.n_rows * (model.n_features + 1) ** 2 <= SECOND_WORK
+        and _work(problem) <= SECOND_WORK
         and result.n_iter < (solver.max_iter or 0)
     )
 
@@ -79,10 +81,17 @@ def gone_on(
     return exact, found
 
 
-def doubted(result: Result, proof: Optimality, solver: Solver) -> bool:
-    """Return whether the exact decrement at the end of a fit contradicts its status."""
+def _work(problem: Problem) -> float:
+    """Return the multiply-adds of a dense Hessian."""
+    model = problem.model
+    return 0.5 * model.n_outputs * (model.n_outputs + 1) * model.n_rows * (model.n_features + 1) ** 2
+
+
+def doubted(problem: Problem, result: Result, proof: Optimality, solver: Solver) -> bool:
+    """Return whether the exact decrement at the end of a fit contradicts its status, or next to nothing supports it."""
     tol = solver.decrement_tol
-    return result.converged and proof.decrement > (DOUBT * tol * tol + ROUNDING) * proof.value
+    contradicted = proof.decrement > (DOUBT * tol * tol + ROUNDING) * proof.value
+    return result.converged and (contradicted or (proof.relative_bound > LOOSE and _work(problem) <= LITTLE_WORK))
 
 
 def checked(problem: Problem, solver: Solver, result: Result) -> tuple[Solver, Result]:
@@ -90,7 +99,7 @@ def checked(problem: Problem, solver: Solver, result: Result) -> tuple[Solver, R
 
     Then the decrement is rounding of a gradient that is summed over columns of very different units.
     """
-    why, limit, tol = "the exact decrement is above the tolerance", solver.max_iter or 0, solver.decrement_tol
+    why, limit, tol = "the exact decrement or the bound is too large", solver.max_iter or 0, solver.decrement_tol
     short = replace(solver, max_iter=min(limit, result.n_iter + CHECKS))
     exact, found = gone_on(problem, short, result, why, None)
     if found.converged or result.value - found.value > DOUBT * tol * tol * abs(result.value):

@@ -173,6 +173,13 @@ def lifted(H: Array, K: int, d: int) -> Array:
     return H + xp.where(column[:, None] == column[None, :], height[:, None], xp.zeros_like(H))
 
 
+def balanced(v: Array, K: int, d: int) -> Array:
+    """Return a gradient or product of softmax, shape (p,), less its means over the outputs: they are rounding."""
+    xp = array_namespace(v)
+    parts = [xp.reshape(v[: K * d], (K, d)), *([xp.reshape(v[K * d :], (K, 1))] if v.shape[0] > K * d else [])]
+    return xp.concat([xp.reshape(part - xp.sum(part, axis=0) / K, (-1,)) for part in parts])
+
+
 def heights(own: Array, K: int, d: int) -> tuple[Array, Array]:
     """Return the column of each parameter and what `lifted` adds there, shape (p,) each, from the diagonal of H."""
     xp, p = array_namespace(own), own.shape[0]

@@ -13,7 +13,7 @@ from array_api_compat import array_namespace
 
 from ..protocols import Array, Counts
 from . import square_roots
-from .basis import lifted
+from .basis import balanced, lifted
 from .lazy import lazy
 from .losses import Loss
 from .models import LinearModel
@@ -36,6 +36,8 @@ class DataTerm:
 
     Attributes
     ----------
+    is_invariant : bool
+        Whether the same change of the parameters of all outputs changes nothing.
     keeps_rows : bool
         Whether a point keeps its predictors and curvatures by rows, default True. Without them an evaluation is
         faster and takes no memory of size n; the first point that is asked for them costs one pass more, and from
@@ -50,6 +52,7 @@ class DataTerm:
         self.model, self.loss, self.y, self.weights, self.offset = model, loss, y, weights, offset
         self.is_fused = bool(loss.fused) and isinstance(model, LinearModel) and offset is None
         self.has_fused_mv = isinstance(model, LinearModel) and (loss.n_outputs == 1 or bool(loss.fused))
+        self.is_invariant = loss.is_invariant and isinstance(model, LinearModel)
         self.keeps_rows = True
         into = self.is_fused and type(model) is LinearModel and loss.fused_into
         self.shares_rows = bool(into) and hasattr(model.kernels, loss.fused_into)
@@ -89,6 +92,10 @@ class DataTerm:
     def at(self, theta: Array) -> DataPoint:
         """Return the point at theta."""
         return DataPoint(self, theta)
+
+    def balanced(self, v: Array) -> Array:
+        """Return a gradient or a product with the curvature without what rounding has along an invariant change."""
+        return balanced(v, self.model.n_outputs, self.model.n_features)
 
     def shared(self, taker: DataPoint) -> Array:
         """Return the one array of curvatures, which the point that has it forgets."""
@@ -192,10 +199,10 @@ class DataPoint:
         if self._sums:
             return self._sums[2]
         *_, r, grad = self._rows
-        if grad is not None:
-            return grad
-        self.term._counts.n_grad += 1
-        return self._map.vjp(r)
+        if grad is None:
+            self.term._counts.n_grad += 1
+            grad = self._map.vjp(r)
+        return self.term.balanced(grad) if self.term.is_invariant else grad
 
     @property
     def curvature(self) -> DataCurvature:
@@ -236,8 +243,10 @@ class DataCurvature:
         term, loss = self._term, self._term.loss
         term._counts.n_mv += 1
         if term.has_fused_mv:
-            return term.model.normal_mv(loss.fused_mv, loss.weights_for_mv(self._curv, term.weights), v)
-        return self._map.vjp(loss.curv_mv(self._curv, self._map.jvp(v), term.weights))
+            product = term.model.normal_mv(loss.fused_mv, loss.weights_for_mv(self._curv, term.weights), v)
+        else:
+            product = self._map.vjp(loss.curv_mv(self._curv, self._map.jvp(v), term.weights))
+        return term.balanced(product) if term.is_invariant else product
 
     def diag(self) -> Array:
         """Return the diagonal, shape (p,)."""
@@ -259,7 +268,7 @@ class DataCurvature:
     def lifted(self) -> Array:
         """Return the matrix with curvature along the same change of all outputs where the loss has none there."""
         model, H = self._term.model, self.dense()
-        if not (self._term.loss.is_invariant and isinstance(model, LinearModel)):
+        if not self._term.is_invariant:
             return H
         return lifted(H, model.n_outputs, model.n_features)
 

@@ -421,7 +421,7 @@ def test_interrupt_leaves_the_pool_usable():
     main, sent = threading.get_ident(), []
 
     def interrupt():
-        time.sleep(0.3)
+        time.sleep(0.1)
         sent.append(time.perf_counter())
         signal.pthread_kill(main, signal.SIGINT)
 

@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from tables import Data, labels, long_double_value
 
 from sosolve import LogisticRegression, NewtonCG, NewtonCholesky, SoftmaxRegression, Status
-from sosolve.estimators import certificate
+from sosolve.estimators import certificate, second
 from sosolve.estimators.optimality import Optimality
 
 SOLVERS = ("auto", "newton-cholesky", "newton-cg", "trust-region", "lbfgs", "bfgs")
@@ -135,6 +135,7 @@ def test_stopping_earlier_raises_the_bound(settings):
 def test_every_proof_is_reached(settings, small, proof, monkeypatch):
     """Each of the four ways to know, and its sentence."""
     monkeypatch.setattr(certificate, "SMALL_WORK", small)
+    monkeypatch.setattr(second, "LITTLE_WORK", small)
     X, y = load_iris(return_X_y=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

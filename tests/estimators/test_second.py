@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_wine
+from tables import Data, long_double_value
 
-from sosolve import LogisticRegression, TrustRegion
+from sosolve import LogisticRegression, NewtonCholesky, TrustRegion
 from sosolve.history import Status
 
 RNG = np.random.default_rng(0)
@@ -52,3 +54,16 @@ def test_a_proof_within_the_tolerance_is_convergence():
     assert "upper bound on the distance" in clf.result_.message
     with pytest.warns(UserWarning, match="STALLED"):
         LogisticRegression(tol=0.0).fit(HEAVY, Y)
+
+
+@pytest.mark.parametrize(("seed", "solver"), [(10, "newton-cg"), (35, "auto")])
+def test_units_over_fourteen_decades(seed, solver):
+    """Three classes: no rounding along what all of them share; an end without a proof is looked at again."""
+    X, y = load_wine(return_X_y=True)
+    rng = np.random.default_rng(seed)
+    X, C = X * 10.0 ** rng.uniform(-7, 7, X.shape[1]), 10.0 ** rng.uniform(-3, 4)
+    clf = LogisticRegression(C=C, solver=solver).fit(X, y)
+    exact = LogisticRegression(C=C, solver=NewtonCholesky(tol=1e-8, max_iter=300)).fit(X, y)
+    assert clf.result_.converged
+    values = [long_double_value(Data(X, y, C=C), c.coef_, c.intercept_) for c in (clf, exact)]
+    assert values[0] <= values[1] * (1.0 + 1e-6)
