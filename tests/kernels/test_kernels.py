@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from kernel_calls import CALLS, STORAGES, D, same, vectors
 
 from sosolve import kernels
-from sosolve.kernels import numba_cpu, reference
+from sosolve.kernels import losses, numba_cpu, reference
 
 
 @pytest.fixture(params=sorted(STORAGES))
@@ -126,6 +126,18 @@ def test_losses_at_extreme_predictors(kernel):
     tiny, R, _ = kernel.softmax_rows(np.array([0.0]), Z[1:2], np.ones(1), False)
     assert tiny == pytest.approx(2 * np.exp(-40.0), rel=1e-12)
     assert R[0, 0] == pytest.approx(-2 * np.exp(-40.0), rel=1e-12)
+
+
+@pytest.mark.parametrize("weights", [np.array([0.25]), np.linspace(0.0, 1.0, 20)], ids=["one", "each"])
+def test_losses_by_blocks_of_rows(weights, monkeypatch):
+    """Rows that are taken in blocks give what all at once do."""
+    y, z = np.arange(20.0) % 2.0, np.linspace(-30.0, 30.0, 20)
+    whole = reference.logistic_rows(y, z, weights)
+    monkeypatch.setattr(losses, "BLOCK", 7)
+    value, r, h = reference.logistic_rows(y, z, weights)
+    assert value == pytest.approx(whole[0], rel=1e-14)
+    np.testing.assert_array_equal(r, whole[1])
+    np.testing.assert_array_equal(h, whole[2])
 
 
 def test_same_bits_for_any_number_of_threads(monkeypatch):
