@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from array_api_compat import array_namespace, device
 
-
 #: Rows at a time of one output: all that is formed on the way stays in the second-level cache, and small beside X.
 BLOCK = 8192
 
