@@ -211,7 +211,8 @@ def _newton(facts: _Facts, result: Result) -> tuple[float, float, float]:
 def _by_factor(facts: _Facts, factor: Factor) -> tuple[float, float, float]:
     """Return what `_newton` does from one factorised Hessian; a bound of inf where the step is too long.
 
-    The decrement is NaN where the rounding of the gradient is as large.
+    Likewise where rounding may have added curvature that the Hessian lacks. The decrement is NaN where the rounding of
+    the gradient is as large.
     """
     point, origin = facts.point, factor.origin
     growth = (1.0 if origin is point else math.exp(point.drift(origin))) * (1.0 if facts.K == 1 else 1.0 + SINGLE)
@@ -223,7 +224,7 @@ def _by_factor(facts: _Facts, factor: Factor) -> tuple[float, float, float]:
     known = 0.5 * square if noise < math.sqrt(square) else math.nan  # else the gradient is rounding
     moved = _largest_change(facts, step)
     change = growth * moved
-    if not (change <= 1.0 and growth < 2.0):
+    if not (change <= 1.0 and growth < 2.0 and getattr(factor.solve, "is_sound", True)):
         return math.inf, known, moved
     rest = np.abs(g + to_host(origin.curvature.mv(step))) @ np.abs(s)
     bound = 0.5 * (1.0 + change) * growth * (math.sqrt(square) + noise) ** 2 + 2.0 * float(rest)

@@ -16,12 +16,12 @@ from ..protocols import Point
 @contextlib.contextmanager
 def restored_on_error(estimator: BaseEstimator) -> Iterator[None]:
     """Put the fitted attributes back as they were when the block raises."""
-    before = {k: v for k, v in vars(estimator).items() if _is_fitted_name(k)}
+    before = dict(vars(estimator))
     try:
         yield
     except BaseException:
         forget(estimator)
-        vars(estimator).update(before)
+        vars(estimator).update({k: v for k, v in before.items() if _is_fitted_name(k)})
         raise
 
 

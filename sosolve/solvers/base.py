@@ -155,7 +155,8 @@ class Solver:
 
     def level(self, point: Point) -> float:
         """Return the bound on half the squared decrement at this point: tol^2 |value|."""
-        return self.decrement_tol * self.decrement_tol * abs(point.value)  # a power raises where it overflows
+        tol = self.decrement_tol
+        return tol * tol * abs(point.value)  # a power raises where it overflows
 
     def converged(self, point: Point, half_squared_decrement: float) -> bool:
         """Return whether the point meets `tol` and `gtol`.

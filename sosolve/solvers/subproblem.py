@@ -16,6 +16,9 @@ from ..protocols import Array
 
 #: Relative curvature d'Hd / d'Md below which a direction counts as flat: rounding of a product of length p.
 FLAT = 1e-15
+#: Units of p eps that rounding changes in a matrix with ones on its diagonal; and how far above that the weakest pivot
+#: must be for the matrix to be known along all directions.
+ROUNDING, SOUND = 8.0, 100.0
 #: Pivots of a root of the Hessian, of columns of length 1, below which the rounding of data hides a direction.
 LOST = 1e-11
 
@@ -231,10 +234,19 @@ def solve_shifted(H: Array, g: Array, max_shifts: int = 60) -> tuple[Array | Non
 
 @dataclass(frozen=True, slots=True)
 class Inverse:
-    """v -> H^-1 v from the lower factor of H_ij scale_i scale_j, a matrix with ones on its diagonal."""
+    """v -> H^-1 v from the lower factor of H_ij scale_i scale_j, a matrix with ones on its diagonal.
+
+    Attributes
+    ----------
+    factor : Array of shape (p, p)
+    scale : Array of shape (p,)
+    lost : float
+        What rounding and a shift change in that matrix, relative to its diagonal.
+    """
 
     factor: Array
     scale: Array
+    lost: float
 
     def __call__(self, v: Array) -> Array:
         """Return H^-1 v."""
@@ -244,6 +256,11 @@ class Inverse:
         """Return the smallest pivot, a share of the diagonal: what the other parameters leave of one of them."""
         L: Any = self.factor
         return L.diagonal().min() ** 2 if type(L) is np.ndarray else 1.0
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether H is at least half of what was factorised, by far: then a bound may rest on the factor."""
+        return self.weakest() > SOUND * self.lost
 
 
 def inverse_by_root(A: Any) -> Inverse | None:
@@ -270,7 +287,7 @@ def inverse_by_root(A: Any) -> Inverse | None:
     if not np.abs(pivots).min() > LOST:
         return None
     factor: Any = np.ascontiguousarray(R.T * np.sign(pivots))
-    return Inverse(factor, 1.0 / sizes)
+    return Inverse(factor, 1.0 / sizes, ROUNDING * len(R) * np.finfo(R.dtype).eps ** 2)
 
 
 def shifted_inverse(H: Array, max_shifts: int = 60) -> tuple[Inverse | None, float]:
@@ -305,10 +322,10 @@ def shifted_inverse(H: Array, max_shifts: int = 60) -> tuple[Inverse | None, flo
     ones = xp.ones_like(diagonal)
     scale = 1.0 / xp.sqrt(xp.where(diagonal > 0.0, diagonal, ones))
     scaled = H * scale[:, None] * scale[None, :]
-    shift = 0.0
+    shift, rounding = 0.0, ROUNDING * H.shape[0] * float(xp.finfo(H.dtype).eps)
     for _ in range(max_shifts):
         L = cholesky(scaled + shift * xp.eye(H.shape[0], dtype=H.dtype, device=device(H)) if shift else scaled)
         if L is not None:
-            return Inverse(L, scale), shift
-        shift = 10.0 * shift if shift else 32.0 * H.shape[0] * float(xp.finfo(H.dtype).eps)
+            return Inverse(L, scale, rounding + shift), shift
+        shift = 10.0 * shift if shift else 4.0 * rounding
     return None, math.nan

@@ -250,3 +250,14 @@ def test_duality_with_l1_and_bounds(settings, C, K, max_iter):
     if max_iter == 200:
         assert found.proof == "duality"
         assert found.relative_bound < 1e-2
+
+
+def test_no_proof_from_a_factor_of_rounding():
+    """Columns that agree to twelve digits, no intercept: the Hessian is one number four times, and proves nothing."""
+    rng = np.random.default_rng(3)
+    X = rng.standard_normal((300, 4))
+    y = (X @ [1.0, -1.0, 0.5, 0.0] + rng.logistic(size=300) > 0).astype(int)
+    near = LogisticRegression(C=1e4, fit_intercept=False).fit(X + 1e8, y)
+    far = LogisticRegression(C=1e4, fit_intercept=False).fit(X + 1e12, y)
+    assert near.optimality_.relative_bound < 1e-8
+    assert far.optimality_.value - far.optimality_.bound <= near.optimality_.value
