@@ -63,15 +63,21 @@ def test_complete_separation(seed):
     assert gap(clf, X, y) > 0.0
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_quasi_complete_separation(seed):
-    """A rare level that predicts its class perfectly, on data that overlap otherwise: the level is named."""
-    rng, K, settings = drawn(seed)
+def with_a_rare_level(rng, K):
+    """Return data that overlap, and a last column whose few ones are all of one class."""
     X, y = overlapping(rng, K)
     m = int(rng.integers(1, 6))
     level = np.concatenate([np.zeros(len(X)), np.ones(m)])
     X = np.c_[np.vstack([X, rng.standard_normal((m, 3))]), level]
     y = np.append(y, np.full(m, int(rng.integers(K))))
+    return X, y
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_quasi_complete_separation(seed):
+    """A rare level that predicts its class perfectly, on data that overlap otherwise: the level is named."""
+    rng, K, settings = drawn(seed)
+    X, y = with_a_rare_level(rng, K)
     if rng.random() < 0.3:
         X = sp.csr_array(X)
     clf = fitted(X, y, **settings)
@@ -296,11 +302,7 @@ def test_separation_under_a_tiny_penalty(K, C):
 def test_quasi_complete_separation_under_a_tiny_penalty(seed):
     """The rare level is named, with weights too; where it occurs with every class nothing is."""
     rng, K, settings = drawn(seed)
-    X, y = overlapping(rng, K)
-    m = int(rng.integers(1, 6))
-    level = np.concatenate([np.zeros(len(X)), np.ones(m)])
-    X = np.c_[np.vstack([X, rng.standard_normal((m, 3))]), level]
-    y = np.append(y, np.full(m, int(rng.integers(K))))
+    X, y = with_a_rare_level(rng, K)
     weights = rng.uniform(0.5, 2.0, len(y)) if rng.random() < 0.5 else None
     C = 10.0 ** rng.uniform(6.0, 12.0)
     clf = LogisticRegression(C=C, **settings).fit(sp.csr_array(X) if rng.random() < 0.3 else X, y, weights)
@@ -311,6 +313,7 @@ def test_quasi_complete_separation_under_a_tiny_penalty(seed):
     assert "quasi-complete separation along the column 3" in found.message
     assert "the penalty alone" in found.message
     assert "no minimum" not in found.message
+    m = int(X[:, 3].sum())
     both, labels = np.vstack([X, *[X[-m:]] * (K - 1)]), np.append(y, np.repeat((y[-1] + np.arange(1, K)) % K, m))
     assert LogisticRegression(C=C, **settings).fit(both, labels).optimality_.separation is None
 
