@@ -84,7 +84,21 @@ def pack_of(X, stride: int, length: int = 0) -> int:
     return entries
 
 
-class Rows:
+class Plan:
+    """What one fused pass over X takes: a file of `cuda/`, its constants, blocks, shared memory and the array."""
+
+    source: str
+    head: tuple
+    constants: dict
+    blocks: int
+    shared: int
+
+    def _launch(self, function, *arguments) -> None:
+        run = kernel(self.source, function, **self.constants)
+        run((self.blocks,), (THREADS,), (*self.head, *arguments), shared_mem=self.shared)
+
+
+class Rows(Plan):
     """One output and X in C order, through `cuda/rows.cu`: rows live in registers."""
 
     source = "rows"
@@ -110,10 +124,6 @@ class Rows:
         """Return whether X is in C order (columns without gaps) and narrow enough."""
         d, itemsize = X.shape[1], X.dtype.itemsize
         return d <= WIDEST and (d == 1 or (X.strides[1] == itemsize and X.strides[0] >= d * itemsize))
-
-    def _launch(self, function, *arguments) -> None:
-        run = kernel(self.source, f"{function}_{self.source}", **self.constants)
-        run((self.blocks,), (THREADS,), (*self.head, *arguments), shared_mem=self.shared)
 
     def _sums(self, function, *arguments):
         """Return (X' r, sum r, value) of a kernel that ends in partial sums, shapes (1, d), (1,) and ()."""
@@ -165,8 +175,10 @@ class Strips(Rows):
         return X.strides[0] == X.dtype.itemsize and X.shape[1] <= WIDEST_STRIPS
 
 
-class Tiles:
+class Tiles(Plan):
     """Several outputs, or X in F order with more columns, through `cuda/tiles.cu`: rows live in shared memory."""
+
+    source = "tiles"
 
     def __init__(self, X, K: int):
         n, d = X.shape
@@ -219,10 +231,6 @@ class Tiles:
         room = 8 * K * (d + 1) <= SHARED_BYTES and bool(cls._rows(d, K, itemsize))
         return plain and room and K <= MOST_OUTPUTS and -(-(d + 1) // THREADS) * K <= PER_THREAD
 
-    def _launch(self, function, *arguments) -> None:
-        run = kernel("tiles", function, **self.constants)
-        run((self.blocks,), (THREADS,), (*self.head, *arguments), shared_mem=self.shared)
-
     def _sums(self, function, *arguments):
         """Return (X' r, sum r, value) of a kernel that ends in partial sums, shapes (K, d), (K,) and ()."""
         K, d = self.K, self.d
@@ -235,21 +243,21 @@ class Tiles:
     def linear(self, w, b):
         """Return z, (n, K)."""
         z = cupy.empty((self.n, self.K))
-        self._launch("linear_tiles", doubles(w), doubles(b), z)
+        self._launch("linear", doubles(w), doubles(b), z)
         return z
 
     def transposed(self, r):
         """Return (X' r, sum r)."""
-        return self._sums("transposed_tiles", doubles(r))[:2]
+        return self._sums("transposed", doubles(r))[:2]
 
     def normal(self, a, s, w, b):
         """Return (X' u, sum u) with u = a * (X w + b), or the curvature of the softmax for probabilities a."""
         s = doubles(s)
-        return self._sums("normal_tiles", doubles(a), s, one_weight(s), doubles(w), doubles(b))[:2]
+        return self._sums("normal", doubles(a), s, one_weight(s), doubles(w), doubles(b))[:2]
 
     def fused(self, loss, y, s, w, b, reference):
         """Return (value, z, curvature rows, X' r, sum r); with several outputs the loss is the softmax loss."""
         z, curv, s = cupy.empty((self.n, self.K)), cupy.empty((self.n, self.K)), doubles(s)
         arguments = (doubles(y), s, one_weight(s), doubles(w), doubles(b), np.int32(reference), z, curv)
-        g, total, value = self._sums(f"{loss}_tiles", *arguments)
+        g, total, value = self._sums(loss, *arguments)
         return value, z, curv, g, total

@@ -1,6 +1,9 @@
 // Losses of one row in double precision. The same stable forms as in `reference`: nothing overflows or cancels for
 // any finite z, also where the loss is far below the rounding of 1.
 
+// What a pass over X is for: z; X' r; the product with the Hessian; or value and gradient of a loss.
+enum Mode { LINEAR, TRANSPOSED, NORMAL, SQUARED, LOGISTIC, SOFTMAX };
+
 struct Row {
     double loss, slope, bend;  // s l, s l', s l''
 };

@@ -11,8 +11,6 @@
 #include "common.cuh"
 #include "losses.cuh"
 
-enum Mode { LINEAR, TRANSPOSED, NORMAL, SQUARED, LOGISTIC };
-
 constexpr int WARPS = THREADS / 32, SPAN = L * TEAM, GROUPS = THREADS / SPAN, PER_ROW = L / R;
 // Two blocks on a multiprocessor where the registers suffice: the loads of one overlap the arithmetic of the other.
 constexpr int RESIDENT = C * V <= 4 ? 2 : 1;
@@ -138,30 +136,4 @@ __device__ inline void pass(const T* __restrict__ X, i64 stride, i64 n, int d, c
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
-    linear_rows(const T* X, i64 stride, i64 n, int d, const double* w, const double* b, double* z) {
-    pass<LINEAR>(X, stride, n, d, nullptr, nullptr, 1, w, b, z, nullptr, nullptr);
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
-    transposed_rows(const T* X, i64 stride, i64 n, int d, const double* r, double* partial) {
-    pass<TRANSPOSED>(X, stride, n, d, r, nullptr, 1, nullptr, nullptr, nullptr, nullptr, partial);
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
-    normal_rows(const T* X, i64 stride, i64 n, int d, const double* h, const double* w, const double* b,
-                double* partial) {
-    pass<NORMAL>(X, stride, n, d, h, nullptr, 1, w, b, nullptr, nullptr, partial);
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
-    squared_rows(const T* X, i64 stride, i64 n, int d, const double* y, const double* s, int one_weight,
-                 const double* w, const double* b, double* z, double* h, double* partial) {
-    pass<SQUARED>(X, stride, n, d, y, s, one_weight, w, b, z, h, partial);
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
-    logistic_rows(const T* X, i64 stride, i64 n, int d, const double* y, const double* s, int one_weight,
-                  const double* w, const double* b, double* z, double* h, double* partial) {
-    pass<LOGISTIC>(X, stride, n, d, y, s, one_weight, w, b, z, h, partial);
-}
+#include "one_output.cuh"

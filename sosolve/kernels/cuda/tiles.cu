@@ -9,8 +9,6 @@
 #include "common.cuh"
 #include "losses.cuh"
 
-enum Mode { LINEAR, TRANSPOSED, NORMAL, SQUARED, LOGISTIC, SOFTMAX };
-
 constexpr int PARTS = THREADS / ROWS, WIDTH = THREADS / SHARES;
 // Blocks on a multiprocessor: as many as the sums in registers leave room for.
 constexpr int RESIDENT = COLUMNS * K <= 4 ? 4 : COLUMNS * K <= 12 ? 3 : 2;
@@ -168,29 +166,29 @@ __device__ inline void pass(const T* __restrict__ X, i64 stride, i64 n, int d, c
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
-    linear_tiles(const T* X, i64 stride, i64 n, int d, const double* w, const double* b, double* z) {
+    linear(const T* X, i64 stride, i64 n, int d, const double* w, const double* b, double* z) {
     pass<LINEAR>(X, stride, n, d, nullptr, nullptr, 1, w, b, 0, z, nullptr, nullptr);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
-    transposed_tiles(const T* X, i64 stride, i64 n, int d, const double* r, double* partial) {
+    transposed(const T* X, i64 stride, i64 n, int d, const double* r, double* partial) {
     pass<TRANSPOSED>(X, stride, n, d, r, nullptr, 1, nullptr, nullptr, 0, nullptr, nullptr, partial);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
-    normal_tiles(const T* X, i64 stride, i64 n, int d, const double* a, const double* s, int one_weight,
-                 const double* w, const double* b, double* partial) {
+    normal(const T* X, i64 stride, i64 n, int d, const double* a, const double* s, int one_weight,
+           const double* w, const double* b, double* partial) {
     pass<NORMAL>(X, stride, n, d, a, s, one_weight, w, b, 0, nullptr, nullptr, partial);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
-    logistic_tiles(const T* X, i64 stride, i64 n, int d, const double* y, const double* s, int one_weight,
-                   const double* w, const double* b, int reference, double* z, double* h, double* partial) {
+    logistic(const T* X, i64 stride, i64 n, int d, const double* y, const double* s, int one_weight,
+             const double* w, const double* b, int reference, double* z, double* h, double* partial) {
     pass<K == 1 ? LOGISTIC : SOFTMAX>(X, stride, n, d, y, s, one_weight, w, b, reference, z, h, partial);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
-    squared_tiles(const T* X, i64 stride, i64 n, int d, const double* y, const double* s, int one_weight,
-                  const double* w, const double* b, int reference, double* z, double* h, double* partial) {
+    squared(const T* X, i64 stride, i64 n, int d, const double* y, const double* s, int one_weight,
+            const double* w, const double* b, int reference, double* z, double* h, double* partial) {
     pass<SQUARED>(X, stride, n, d, y, s, one_weight, w, b, reference, z, h, partial);
 }
