@@ -26,7 +26,7 @@ import scipy.sparse
 
 from .._compat import to_host
 from ..history import Result, Status
-from ..objectives.basis import sample_blocks
+from ..objectives.basis import sample_blocks, take_rows
 from .weak_penalty import is_tiny, leans_on_penalty
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class _Comparisons:
         if hasattr(self.X, "indptr"):
             X = self.X[rows].toarray()
         else:
-            X = self.xp.take(self.X, self.xp.asarray(rows, device=self.device), axis=0)
+            X = take_rows(self.X, self.xp.asarray(rows, device=self.device))
         X = to_host(X)
         A = (X.astype(np.float64) - to_host(self.model.mean)) / to_host(self.model.scale)
         return np.hstack([A, np.ones((len(A), 1))]) if self.model.fit_intercept else A

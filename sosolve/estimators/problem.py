@@ -18,7 +18,7 @@ from .._compat import check_sample_weight, count, get_namespace_and_device, move
 from ..kernels import kernels_for
 from ..kernels.streamed import StreamedRows
 from ..objectives import Composite, DataTerm, LinearModel, Sum
-from ..objectives.basis import moments_of_sample, sample_blocks
+from ..objectives.basis import moments_of_sample, sample_blocks, take_rows
 from ..objectives.small import CopiedModel, suits
 from ..objectives.thin import ThinModel, pays
 from ..protocols import Array, Point
@@ -227,7 +227,7 @@ class Problem:
         rows = self.xp.asarray(numbers, device=self.device)
         if isinstance(self.X, StreamedRows):
             return rows, self.X.gathered(numbers)
-        return rows, self.xp.take(self.X, rows, axis=0)
+        return rows, take_rows(self.X, rows)
 
     def check_finite(self) -> None:
         """Look for NaN and inf where that was left to the first pass.

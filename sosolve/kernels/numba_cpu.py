@@ -16,6 +16,7 @@ import numpy as np
 from . import numba_chunks as chunks
 from . import numba_coordinates as coordinates
 from . import reference
+from .numba_pass import CHUNK_ENTRIES, MAX_CHUNKS, Pass, doubles, read_only
 from .pool import run
 from .reference import softmax_curv_mv, squared_rows
 
@@ -41,113 +42,33 @@ __all__ = [
     "transposed",
 ]
 
-#: Entries of X in one chunk at least (0.3 ms of work would be 1e6; handing a chunk over costs 2 us), and most chunks.
-CHUNK_ENTRIES, MAX_CHUNKS = 65_536, 64
 #: Most columns of a CSR matrix whose Gram matrix is added up in dense ones: four of 8 MB.
 GRAM_COLUMNS = 1_000
-#: Bytes of a block of rows in C order, and of what number of rows it is a multiple. Small enough that reading the next
-#: block overlaps with the arithmetic on this one: 16 kB, which fits the first-level cache too, was a third slower in
-#: the Hessian product. Ten rows leave the exponentials unvectorised: sixteen were a fifth faster in the evaluation.
-L1_BYTES, L1_ROWS = 6_400, 16
 #: Bytes of a block of rows, its predictors and its losses where BLAS forms the products of many columns.
 COLUMNS_BYTES = 256 * 1024
 
 
-def _read_only(a):
-    """Return a read-only view: read-only is another type to Numba, so that one type serves all callers."""
-    view = a.view()
-    view.flags.writeable = False
-    return view
-
-
-def _doubles(*arrays):
-    """Return the arrays as read-only C-ordered float64."""
-    return tuple(_read_only(np.ascontiguousarray(a, dtype=np.float64)) for a in arrays)
-
-
-class _Pass:
-    """How one pass over X is cut: chunks for the threads, blocks for the cache.
-
-    Attributes
-    ----------
-    storage : array or (data, indices, indptr)
-        What the compiled functions take for X.
-    chunks : list of (start, stop)
-        By the shape of X alone.
-    block : int
-        Rows of a block.
-    """
-
-    def __init__(self, X, n_outputs=1):
-        n, d = X.shape
-        entries = reference.cost_of(X)
-        self.is_csr = hasattr(X, "indptr")
-        most = MAX_CHUNKS
-        if self.is_csr:
-            # A slot has K d numbers to clear and to add: all slots together at most a quarter of the entries.
-            most = min(most, max(2, entries // (4 * n_outputs * d)))
-            most -= most % 2  # three slots on two threads take as long as four
-            self.storage = tuple(_read_only(a) for a in (X.data, X.indices, X.indptr))
-            self.block = 256
-        else:
-            self.storage = _read_only(X)
-            in_c = not X.flags.f_contiguous
-            self.block = L1_ROWS * min(16, max(1, L1_BYTES // (L1_ROWS * d * X.itemsize))) if in_c else 512
-        count = max(1, min(most, entries // CHUNK_ENTRIES, n))
-        self.chunks = list(pairwise(n * k // count for k in range(count + 1)))
-
-    def slots(self, *shape):
-        """Return zeros of the given shape for each chunk, each slot on cache lines of its own."""
-        size = int(np.prod(shape))
-        padded = -(-size // 16) * 16  # 16 doubles are 128 bytes, two lines: prefetchers fetch them in pairs
-        flat = np.zeros((len(self.chunks), padded))
-        return flat[:, :size].reshape(len(self.chunks), *shape), flat
-
-    def run(self, kernel):
-        """Call kernel(number, start, stop) for each chunk over the threads and return the results in order."""
-        found = [None] * len(self.chunks)
-
-        def task(number):
-            found[number] = kernel(number, *self.chunks[number])
-
-        run(task, len(self.chunks))
-        return found
-
-    def weights(self, w):
-        """Return (K, d) weights as the storage wants them: read-only, (d, K) for CSR."""
-        return _doubles(w.T if self.is_csr else w)[0]
-
-    def gradient_slots(self, K, d):
-        """Return slots for (K, d) gradients as the storage wants them."""
-        return self.slots(*((d, K) if self.is_csr else (K, d)))[0]
-
-    def gradient(self, slots):
-        """Return the sum of the slots as (K, d)."""
-        total = slots.sum(axis=0)
-        return total.T if self.is_csr else total
-
-
 def linear(X, w, b):
     """Return z = X w' + b, shape (n,) or (n, K)."""
-    plan = _Pass(X, 1 if w.ndim == 1 else w.shape[0])
+    plan = Pass(X, 1 if w.ndim == 1 else w.shape[0])
     if w.ndim == 1:
-        z, (w,), b = np.empty(X.shape[0]), _doubles(w), float(b)
+        z, (w,), b = np.empty(X.shape[0]), doubles(w), float(b)
         plan.run(lambda k, lo, hi: chunks.linear_chunk(plan.storage, w, b, lo, hi, plan.block, z))
         return z
-    z, (b,), w = np.empty((X.shape[0], w.shape[0])), _doubles(b), plan.weights(w)
+    z, (b,), w = np.empty((X.shape[0], w.shape[0])), doubles(b), plan.weights(w)
     plan.run(lambda k, lo, hi: chunks.linear_chunk_k(plan.storage, w, b, lo, hi, plan.block, z))
     return z
 
 
 def transposed(X, r):
     """Return (X' r, sum of r over rows), shapes (d,) and () or (K, d) and (K,)."""
-    (r,) = _doubles(r)
+    (r,) = doubles(r)
     if r.ndim == 1:
-        plan = _Pass(X)
+        plan = Pass(X)
         g, _ = plan.slots(X.shape[1])
         totals = plan.run(lambda k, lo, hi: chunks.transposed_chunk(plan.storage, r, lo, hi, plan.block, g[k]))
         return g.sum(axis=0), np.float64(sum(totals))
-    plan = _Pass(X, r.shape[1])
+    plan = Pass(X, r.shape[1])
     g = plan.gradient_slots(r.shape[1], X.shape[1])
     plan.run(lambda k, lo, hi: chunks.transposed_chunk_k(plan.storage, r, lo, hi, plan.block, g[k]))
     return plan.gradient(g), r.sum(axis=0)
@@ -155,9 +76,9 @@ def transposed(X, r):
 
 def normal_mv(X, h, v, v0):
     """Return (X' u, sum u) with u = h * (X v + v0), one output."""
-    plan = _Pass(X)
+    plan = Pass(X)
     g, _ = plan.slots(X.shape[1])
-    (h, v), v0 = _doubles(h, v), float(v0)
+    (h, v), v0 = doubles(h, v), float(v0)
     totals = plan.run(lambda k, lo, hi: chunks.normal_mv_chunk(plan.storage, h, v, v0, lo, hi, plan.block, g[k]))
     return g.sum(axis=0), np.float64(sum(totals))
 
@@ -165,10 +86,10 @@ def normal_mv(X, h, v, v0):
 def softmax_normal_mv(X, P, s, v, v0):
     """Return (X' U, sum U) with U = softmax_curv_mv(P, s, X v' + v0), K outputs; P as `softmax_into` makes it too."""
     K = v.shape[0]
-    plan = _Pass(X, K)
+    plan = Pass(X, K)
     g, (total, _) = plan.gradient_slots(K, X.shape[1]), plan.slots(K)
     whole = P.dtype == np.float32
-    (s, v0), v, P = _doubles(s, v0), plan.weights(v), _read_only(P) if whole else _doubles(P)[0]
+    (s, v0), v, P = doubles(s, v0), plan.weights(v), read_only(P) if whole else doubles(P)[0]
     plan.run(
         lambda k, lo, hi: chunks.softmax_normal_mv_chunk(
             plan.storage, P, whole, s, v, v0, lo, hi, plan.block, g[k], total[k]
@@ -179,11 +100,11 @@ def softmax_normal_mv(X, P, s, v, v0):
 
 def _fused(loss, X, y, s, w, b, keep=True):
     """Return (value, z, h, sum h, X' r, sum r) of a loss of one output; z and h are empty where not kept."""
-    plan = _Pass(X)
+    plan = Pass(X)
     g, _ = plan.slots(X.shape[1])
     z, h = np.empty(X.shape[0] if keep else 0), np.empty(X.shape[0] if keep else 0)
-    y = _read_only(y) if y.dtype == np.int8 else _doubles(y)[0]
-    (s, w), b = _doubles(s, w), float(b)
+    y = read_only(y) if y.dtype == np.int8 else doubles(y)[0]
+    (s, w), b = doubles(s, w), float(b)
     found = plan.run(
         lambda k, lo, hi: chunks.fused_chunk(plan.storage, y, s, w, b, loss, lo, hi, plan.block, z, h, g[k])
     )
@@ -209,11 +130,11 @@ def logistic_columns(X, y, s, offset, W, b):
     The products are BLAS's, called by each thread of the pool: limit BLAS to one thread around it.
     """
     q, d = W.shape
-    plan = _Pass(X, q)
+    plan = Pass(X, q)
     columns = 0 if plan.is_csr else d
     block = 256 if plan.is_csr else 64 * min(16, max(1, COLUMNS_BYTES // (512 * (d + 2 * q))))
     g, (values, _), (totals, _) = plan.gradient_slots(q, d), plan.slots(q), plan.slots(q)
-    (y, s, offset, b), W = _doubles(y, s, offset, b), plan.weights(W)
+    (y, s, offset, b), W = doubles(y, s, offset, b), plan.weights(W)
     plan.run(
         lambda k, lo, hi: chunks.logistic_columns_chunk(
             plan.storage, y, s, offset, W, b, lo, hi, block, columns, g[k], values[k], totals[k]
@@ -247,10 +168,10 @@ def softmax_into(X, y, s, w, b, reference, P):
 def _softmax(X, y, s, w, b, reference, z, P):
     """Return (value, X' r, sum r); z may be empty."""
     K, d = b.shape[0], X.shape[1]
-    plan = _Pass(X, K)
+    plan = Pass(X, K)
     g, (total, _) = plan.gradient_slots(K, d), plan.slots(K)
-    (s, b), w = _doubles(s, b), plan.weights(w.reshape(K, d))
-    y = _read_only(y) if y.dtype == np.intp else _doubles(y)[0]
+    (s, b), w = doubles(s, b), plan.weights(w.reshape(K, d))
+    y = read_only(y) if y.dtype == np.intp else doubles(y)[0]
     found = plan.run(
         lambda k, lo, hi: chunks.softmax_chunk(
             plan.storage, y, s, w, b, reference, lo, hi, plan.block, z, P, g[k], total[k]
@@ -265,13 +186,13 @@ def moments(X, s, centre):
     The columns are shifted but not divided; where squares could leave the range of doubles the reference is used.
     """
     n, d = X.shape
-    plan = _Pass(X)
+    plan = Pass(X)
     shift = np.zeros(d)
     if centre and not plan.is_csr:
         heaviest = int(np.argmax(s)) if s.shape[0] == n else 0
         shift = X[heaviest].astype(np.float64)
     first, second, top = (plan.slots(d)[0] for _ in range(3))
-    s_all, shift_all = _doubles(s, shift)
+    s_all, shift_all = doubles(s, shift)
     plan.run(
         lambda k, lo, hi: chunks.moments_chunk(
             plan.storage, s_all, shift_all, lo, hi, plan.block, first[k], second[k], top[k]
@@ -287,9 +208,9 @@ def moments(X, s, centre):
 def diagonal(X, h, mean, scale):
     """Return (sum_i h_ik x~_ij^2, sum_i h_ik) for h of shape (n, K): shapes (K, d) and (K,), in one pass."""
     K, d = h.shape[1], X.shape[1]
-    plan = _Pass(X, 2 * K)
+    plan = Pass(X, 2 * K)
     out, first = plan.slots(K, d)[0], plan.slots(K, d if plan.is_csr else 1)[0]
-    h, mean, inverse = _doubles(h, mean, 1.0 / scale)
+    h, mean, inverse = doubles(h, mean, 1.0 / scale)
     plan.run(lambda k, lo, hi: chunks.diagonal_chunk(plan.storage, h, mean, inverse, lo, hi, out[k], first[k]))
     squares, totals = out.sum(axis=0), h.sum(axis=0)
     if plan.is_csr:
@@ -309,8 +230,8 @@ def gram(X, h, mean, scale, blocks=None):
     if hasattr(X, "indptr") or lowest < 0.0 < highest:
         return reference.gram(X, h, mean, scale, blocks)
     sign = -1.0 if lowest < 0.0 else 1.0
-    d, storage = X.shape[1], _read_only(X)
-    h, mean, inverse = _doubles(h, mean, 1.0 / scale)
+    d, storage = X.shape[1], read_only(X)
+    h, mean, inverse = doubles(h, mean, 1.0 / scale)
     G = np.zeros((d + 1, d + 1))
     longest, ranges = reference.longest_range(d), reference.row_ranges(X, blocks)
     buffer = np.empty((min(longest, sum(stop - start for start, stop in ranges)), d + 1))
@@ -349,11 +270,11 @@ def _cut(start, stop, at, rows):
 def _gram_csr(X, h, mean, scale):
     """Return `gram` of CSR with few columns: the products of each row's entries, added up, then centred."""
     d = X.shape[1]
-    plan = _Pass(X)
+    plan = Pass(X)
     plan.chunks = list(pairwise(X.shape[0] * k // 4 for k in range(5)))  # each has a d x d matrix of its own
     (G, _), (g, _), (values, _) = plan.slots(d, d), plan.slots(d), plan.slots(d)
     places = np.zeros(values.shape, dtype=np.uint32)
-    (h,) = _doubles(h)
+    (h,) = doubles(h)
     plan.run(lambda k, lo, hi: chunks.gram_csr_chunk(plan.storage, h, lo, hi, G[k], g[k], values[k], places[k]))
     half, first, total = G.sum(axis=0), g.sum(axis=0), float(h.sum())
     product = half + half.T  # of two different columns one half has the sum, of one column both
@@ -364,7 +285,7 @@ def _gram_csr(X, h, mean, scale):
 def csr_columns(X, columns):
     """Return X[:, columns] of a CSR matrix for increasing columns, on threads."""
     n, d = X.shape
-    plan = _Pass(X)
+    plan = Pass(X)
     place = np.full(d, -1, dtype=X.indices.dtype)
     place[columns] = np.arange(len(columns), dtype=place.dtype)
     indptr = np.zeros(n + 1, dtype=X.indptr.dtype)
@@ -377,18 +298,18 @@ def csr_columns(X, columns):
 
 def logistic_rows(y, z, s):
     """Return (sum s l, s l', s l'') of the logistic loss; see `reference.logistic_rows`."""
-    plan = _Pass(z[:, None])
+    plan = Pass(z[:, None])
     h, r = np.empty(z.shape[0]), np.empty(z.shape[0])
-    y, s, z = _doubles(y, s, z)
+    y, s, z = doubles(y, s, z)
     found = plan.run(lambda k, lo, hi: chunks.logistic_rows_chunk(y, s, z, lo, hi, plan.block, h, r))
     return sum(found), r, h
 
 
 def softmax_rows(y, z, s, reference):
     """Return (sum s l, s dl/dz, P) of the softmax loss; see `reference.softmax_rows`."""
-    plan = _Pass(z)
+    plan = Pass(z)
     P, r = np.empty(z.shape), np.empty(z.shape)
-    y, s, z = _doubles(y, s, z)
+    y, s, z = doubles(y, s, z)
     found = plan.run(lambda k, lo, hi: chunks.softmax_rows_chunk(y, s, z, reference, lo, hi, plan.block, P, r))
     return sum(found), r, P
 
@@ -396,5 +317,5 @@ def softmax_rows(y, z, s, reference):
 def coordinate_sweep(H, r, u, strengths, lower, upper):
     """Return (u, r) after one sweep of coordinate descent on a quadratic model; see `reference.coordinate_sweep`."""
     u, r = np.array(u, dtype=np.float64), np.array(r, dtype=np.float64)
-    coordinates.sweep(_read_only(H), r, u, *_doubles(strengths, lower, upper))
+    coordinates.sweep(read_only(H), r, u, *doubles(strengths, lower, upper))
     return u, r

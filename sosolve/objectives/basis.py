@@ -42,6 +42,13 @@ def take_columns(X: Any, columns: Any) -> Any:
     return xp.take(X, columns, axis=1)
 
 
+def take_rows(X: Any, rows: Any) -> Any:
+    """Return some rows of a dense X, shape (len(rows), d); `take` copies all of an array in another order than C."""
+    if isinstance(X, np.ndarray) and not X.flags.c_contiguous:
+        return X[rows]
+    return array_namespace(X).take(X, rows, axis=0)
+
+
 def without_outliers(X: Any, weights: Any, mean: Any, spread: Any, reach: Any, centre: bool) -> tuple[Any, Any]:
     """Return mean and spread with those of the bulk for columns that a few far outliers dominate.
 
@@ -69,7 +76,7 @@ def without_outliers(X: Any, weights: Any, mean: Any, spread: Any, reach: Any, c
     every = xp.arange(X.shape[0], device=device(spread))
     active = every if weights.shape[0] == 1 else xp.nonzero(weights > 0.0)[0]
     # Most suspects are plain columns of few rows: the middle half of some 64 rows tells, at a fraction of the price.
-    few = xp.take(xp.take(X, active[:: max(1, active.shape[0] // 64)], axis=0), suspects, axis=1)
+    few = xp.take(take_rows(X, active[:: max(1, active.shape[0] // 64)]), suspects, axis=1)
     few = xp.astype(few, xp.float64)
     # A quarter of them on either side of the mean, well away from it, makes that sure without sorting.
     middle, apart = xp.take(mean, suspects), 0.051 * xp.take(spread, suspects)

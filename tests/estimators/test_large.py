@@ -184,3 +184,18 @@ def test_entries_that_are_not_finite_are_found_under_weights(data):
     weights[17] = 0.0
     with pytest.raises(ValueError, match="infinity"):
         LogisticRegression().fit(X, y, weights)
+
+
+@pytest.mark.parametrize("storage", ["F order", "strided", "read-only"])
+def test_data_in_another_order_are_not_copied(data, storage):
+    X, y = np.asfortranarray(data[0]), data[1]
+    if storage == "strided":
+        X = np.repeat(data[0], 2, axis=0)[::2]
+    if storage == "read-only":
+        X.flags.writeable = False
+    LogisticRegression().fit(X, y)
+    tracemalloc.start()
+    LogisticRegression().fit(X, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.1 * X.nbytes
