@@ -44,8 +44,9 @@ MOST_PARAMETERS, COMPARED, ENTRIES, ROUNDS, SECONDS = 200, 3000, 200_000, 12, 5.
 REACH = 1e5
 #: Columns up to which dependence is looked for.
 MOST_COLUMNS = 512
-#: Relative size below which a combination of standardised columns is zero.
-DEPENDENT = 1e-9
+#: Relative sizes below which a combination of standardised columns is zero: the second one where the solution of least
+#: norm shows that the first was too lenient, by more than the share of the value that counts as rounding.
+DEPENDENT, SURELY_DEPENDENT, SAME = 1e-9, 1e-13, 1e-10
 #: Squared size, relative to the column, of what the columns before leave of it, from which it is not in doubt: the
 #: rounding of a Gram matrix is far below.
 CLEAR = 1e-7
@@ -309,12 +310,19 @@ def _dependence(problem: Problem, result: Result, names: Any) -> tuple[tuple, tu
     weights = problem.xp.broadcast_to(problem.weights, (model.n_rows,))
     n = model.n_rows
     sample = sample_blocks(n, min(1.0, 20.0 * (d + 1) / n))
-    columns, null = _null_space(problem, weights, sample)
-    if len(columns) and sample is not None:  # a sample of full rank proves it for all rows; not the converse
-        columns, null = _null_space(problem, weights, None)
-    if not len(columns):
+    columns, null = _null_space(problem, weights, sample, DEPENDENT)
+    for least in (DEPENDENT, SURELY_DEPENDENT):
+        if len(columns) and (sample is not None or least != DEPENDENT):
+            # a sample of full rank proves it for all rows; not the converse
+            columns, null = _null_space(problem, weights, None, least)
+        if not len(columns):
+            return (), ()
+        theta = _of_least_norm(problem, result, null)
+        if problem.objective.at(theta).value <= result.value + SAME * abs(result.value):
+            break  # columns that all but agree may still matter: large coefficients tell them apart
+    else:
         return (), ()
-    _to_least_norm(problem, result, null)
+    result.theta = theta
     names_of = tuple(names[j] for j in columns)
     first, others = columns[0], np.flatnonzero(np.abs(null[:, 0]) > 1e-6 * np.abs(null[:, 0]).max())
     parts = tuple(names[j] for j in others if j != first)
@@ -324,14 +332,14 @@ def _dependence(problem: Problem, result: Result, names: Any) -> tuple[tuple, tu
     return names_of, (sentence,)
 
 
-def _null_space(problem: Problem, weights: Any, sample: list | None) -> tuple[np.ndarray, np.ndarray]:
+def _null_space(problem: Problem, weights: Any, sample: list | None, least: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the dependent columns and for each the combination of standardised columns that vanishes, (d, k)."""
     model = problem.model
     G, _ = model.kernels.gram(model.X, weights, model.mean, model.scale, sample)
     G = to_host(G)
     diagonal = np.diagonal(G)
     size = np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0))
-    floor = np.maximum(DEPENDENT, 100.0 * 2.0**-52 * np.abs(to_host(model.mean)) / to_host(model.scale))
+    floor = np.maximum(least, 100.0 * 2.0**-52 * np.abs(to_host(model.mean)) / to_host(model.scale))
     C = G / size[:, None] / size[None, :]
     L, failed = scipy.linalg.lapack.dpotrf(C, lower=1)
     if not failed and diagonal.min() > 0.0 and np.diagonal(L).min() ** 2 > CLEAR:
@@ -373,8 +381,8 @@ def _vanishes(problem: Problem, weights: Any, v: np.ndarray, floor: float) -> bo
     return largest <= floor * max(1.0, float(np.abs(v).max())) * 10.0
 
 
-def _to_least_norm(problem: Problem, result: Result, null: np.ndarray) -> None:
-    """Replace theta by the equivalent one whose coefficients have the least norm in the user's units."""
+def _of_least_norm(problem: Problem, result: Result, null: np.ndarray) -> Any:
+    """Return the equivalent of theta whose coefficients have the least norm in the user's units."""
     model = problem.model
     coef, intercept = (to_host(a) for a in model.coefficients(result.theta))
     user = null / to_host(model.scale)[:, None]
@@ -382,4 +390,4 @@ def _to_least_norm(problem: Problem, result: Result, null: np.ndarray) -> None:
     along = coef @ Q
     moved = coef - along @ Q.T
     shift = along @ (Q.T @ to_host(model.mean)) if model.fit_intercept else 0.0
-    result.theta = model.theta(problem.array(moved), problem.array(intercept + shift))
+    return model.theta(problem.array(moved), problem.array(intercept + shift))

@@ -251,6 +251,17 @@ def test_collinear_to_1e10_is_not_called_dependent():
             assert fitted(np.c_[X, X[:, 0] + size * noise], y).optimality_.dependent == dependent
 
 
+@pytest.mark.parametrize("K", [2, 3])
+def test_columns_that_all_but_agree_keep_what_tells_them_apart(K):
+    """Offsets of 1e9 without an intercept: least norm would give up the minimum for the sake of the tenth digit."""
+    X, y = overlapping(np.random.default_rng(0), K, n=200)
+    X = np.c_[X[:, :2] + 1e9, X[:, 2], X[:, 2]]  # the last one is a copy, and dependent
+    clf = LogisticRegression(C=np.inf, fit_intercept=False).fit(X, y)
+    loss = -clf.predict_log_proba(X)[np.arange(len(y)), y].sum()
+    assert loss == pytest.approx(clf.optimality_.value, rel=1e-4)
+    assert clf.optimality_.dependent == (3,)
+
+
 def test_a_fit_that_was_stopped_is_not_searched(monkeypatch):
     """No linear programme after a stop request: the status stays that of the stop."""
     monkeypatch.setattr(identification, "_separation", lambda *_: pytest.fail("searched"))
