@@ -339,12 +339,12 @@ def nist(name, start, kind):
 
 @pytest.mark.parametrize("kind", ["callable", "formula", "machine code"])
 def test_nist(kind):
-    """Each of 54 runs has six digits, half of them more than ten; standard errors nine, or nearly so."""
+    """Each of 54 runs has six digits, half of them more than ten; standard errors nine, with exact derivatives ten."""
     compiled.account_of.cache_clear()
     found = np.array([nist(name, start, kind) for name in NAMES for start in (0, 1)])
     assert (found[:, 0] >= 6.0).all()
     assert np.median(found[:, 0]) >= 10.0
-    assert np.median(found[:, 1]) >= {"callable": 9.0, "formula": 8.5, "machine code": 10.0}[kind]
+    assert np.median(found[:, 1]) >= {"callable": 9.0, "formula": 10.0, "machine code": 10.0}[kind]
 
 
 def test_scipy_agrees_to_its_own_digits():

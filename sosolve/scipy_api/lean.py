@@ -74,25 +74,27 @@ class FormulaRows:
         self.level = level_of(data)
         both = np.zeros((2, p + 1, m))
         self.units, self.limits = [1.0] * p, list(USUAL)
-        self.now, self.spare = ((A, A[p:], A[None, :p], A[p]) for A in both)
+        self.now, self.spare = ((A, A.T, A[p:], A[None, :p], A[p]) for A in both)
+        self.sums: Rows = []
 
     def residual(self, theta: list[float], exact: bool) -> tuple[Any, float]:
         """Return the array of rows at theta, and the sum of squares."""
-        A, V, J, r = self.spare
+        A, AT, V, J, r = self.spare
         self.run(*self.columns, *np.array(theta), V, J)
         r -= self.y
         if self.weights is not None:
             A *= self.weights
-        return A, sum_of_squares(r)
+        self.sums = A.dot(AT).tolist()
+        return A, self.sums[-1][-1]
 
     def close(self) -> None:
         """Do nothing: the memory goes with the fit."""
 
     def slopes(self, A: np.ndarray, exact: bool, crossed: bool) -> Slopes:
         """Return the sums at the point that was evaluated last."""
-        turned = products(self.now[2][0], A[-1]) if crossed else None
+        turned = products(self.now[3][0], A[-1]) if crossed else None
         self.now, self.spare = self.spare, self.now
-        return A.dot(A.T).tolist(), self.units, turned
+        return self.sums, self.units, turned
 
 
 def level_of(data: CurveData) -> float:

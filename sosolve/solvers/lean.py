@@ -47,6 +47,8 @@ LEARN = 0.03
 NEAR, SWIFT = 1e-14, 1e-5
 #: Predicted relative reduction of the last step, which is not evaluated; and the expected one of the step after it.
 LAST, AFTER = 1e-14, 1e-19
+#: Expected relative change of J'J over the last step from which exact derivatives are asked for at its end too.
+STILL = 3e-10
 #: The three limits of an ordinary fit; and of one whose evaluations are all that counts, to ten digits as well.
 USUAL, SPARING = (NEAR, LAST, AFTER), (1e-11, 1e-9, 1e-17)
 #: Relative reduction of steps with rough derivatives that is their noise.
@@ -134,6 +136,7 @@ class Lean:
         damped, _, bent = algebra(p)
         exact, sharp, straight = not rough or cost <= rounding, False, False
         mu, nu, before, sums, h = MU_0, 2.0, 1.0, None, ()
+        former: Rows | None = None if rough else []
         units: list[float] = []
         widest, bend = [0.0] * p, [[0.0] * p] * p
         for _ in range(MOST_STEPS):
@@ -150,12 +153,12 @@ class Lean:
             h, predicted, least = found
             near, last, _ = self.limits
             if sharp and predicted <= max(last * cost, rounding):
-                is_last, end = self.last_step(sums, units, widest, bend, before)
+                is_last, end = self.last_step(sums, units, widest, bend, before, former)
                 if is_last:
                     return end
             theta = [t + s for t, s in zip(self.theta, h)]
             part = predicted / cost if cost > 0.0 else math.inf
-            exact = exact or straight or part * min(1.0, max(part / before, SWIFT)) <= near
+            exact = exact or straight or part * min(1.0, max(part / max(before, NOISE), SWIFT)) <= near
             then, trial = self.residual(theta, exact) if least > 0.0 else (None, math.inf)
             actual = cost - trial
             if predicted <= LEVEL * cost and abs(actual) <= LEVEL * cost:
@@ -166,10 +169,11 @@ class Lean:
                     mu /= BOLD if mu < 0.1 * least else BRAVE
                 else:
                     mu *= max(1.0 / 3.0, 1.0 - (2.0 * ratio - 1.0) ** 3)
+                former = None if rough else sums
                 self.theta, self.cost, cost, at, sums = theta, trial, trial, then, None
                 straight = part > LEARN and abs(ratio - 1.0) < STRAIGHT
                 exact = exact or cost <= rounding
-                before = max(part, NOISE)
+                before = part
             else:
                 mu, nu = max(mu * nu, REJECT * least), 2.0 * nu
                 if mu > MOST_DAMPING:
@@ -177,7 +181,13 @@ class Lean:
         return None
 
     def last_step(
-        self, sums: Rows, units: list[float], widest: list[float], bend: Rows, before: float
+        self,
+        sums: Rows,
+        units: list[float],
+        widest: list[float],
+        bend: Rows,
+        before: float,
+        former: Rows | None,
     ) -> tuple[bool, LeanFit | None]:
         """Return whether one undamped step is the last, and the end of the fit after it, None where J is singular.
 
@@ -187,18 +197,33 @@ class Lean:
             With exact derivatives, see `minimise`.
         before : float
             Relative reduction of the step before.
+        former : list of lists of float, or None
+            The sums before that step, empty where there was none; None where those at the end are not asked for.
         """
         damped, inverse, _ = algebra(len(units))
         h, predicted, _ = damped(sums, units, widest, bend, 0.0)
         if any(map(any, bend)):
             predicted = max(predicted, damped(sums, units, widest, [[0.0] * len(units)] * len(units), 0.0)[1])
         part, (_, last, after) = predicted / self.cost if self.cost > 0.0 else 0.0, self.limits
-        if self.cost > ROUNDING * ROUNDING * self.level and (part > last or part * min(1.0, part / before) > after):
+        swift = part * min(1.0, part / max(before, NOISE)) <= after
+        if self.cost > ROUNDING * ROUNDING * self.level and (part > last or not swift):
             return False, None
-        found, least = inverse(sums, units, widest)
-        if not least > LEAST_PIVOT:
-            return True, None
-        return True, LeanFit([t + s for t, s in zip(self.theta, h)], max(self.cost - predicted, 0.0), found)
+        end = LeanFit([t + s for t, s in zip(self.theta, h)], max(self.cost - predicted, 0.0), sums)
+        if former is not None and part * change(sums, former) ** 2 > STILL * STILL * before:
+            end, units = self.looked_at(end, units)
+        found, least = inverse(end.inverse, units, widest)
+        return True, end._replace(inverse=found) if least > LEAST_PIVOT else None
+
+    def looked_at(self, end: LeanFit, units: list[float]) -> tuple[LeanFit, list[float]]:
+        """Return an end with the sums in place of the inverse, and their units, after an evaluation there."""
+        at, cost = self.residual(end.theta, True)
+        found = self.slopes(at, True, False) if cost < math.inf else None
+        return (end, units) if found is None else (LeanFit(end.theta, cost, found[0]), found[1])
+
+
+def change(sums: Rows, former: Rows) -> float:
+    """Return the largest relative change of the diagonal of J'J, inf where nothing came before."""
+    return max((abs(1.0 - old[k] / new[k]) for k, (new, old) in enumerate(zip(sums[:-1], former))), default=math.inf)
 
 
 @lru_cache(maxsize=MOST_PARAMETERS)
