@@ -154,6 +154,30 @@ def test_constant_data_leave_a_rate_open(model):
     assert fit.stderr_["c"] < 1e-12
 
 
+@pytest.mark.filterwarnings("ignore:NonlinearLeastSquares STALLED")  # differences of a function that is 1e-60
+@pytest.mark.parametrize("model", [MODELS["decay"], decay], ids=["formula", "function"])
+@pytest.mark.parametrize("level", [0.0, 3.0])
+def test_no_way_of_fitting_knows_a_rate_that_nothing_determines(model, level):
+    y, p0 = np.full(40, level), [1.0, 1.0, 1.0]
+    with pytest.warns(OptimizeWarning, match=r"parameters \[1\] are not identifiable"):
+        popt, pcov = curve_fit(model, X, y, p0)
+    assert np.isinf(pcov).all()
+    assert popt[2] == pytest.approx(level, abs=1e-12)
+    with pytest.warns(ConvergenceWarning, match="do not determine b"):
+        fit = NonlinearLeastSquares(model, p0=p0).fit(X[:, None], y)
+    assert np.isnan(fit.stderr_["b"])
+    if isinstance(model, str):
+        np.testing.assert_array_equal(fit_curves(model, X, y[None], p0=p0).undetermined, [[False, True, False]])
+
+
+def test_the_place_of_a_peak_that_is_no_peak_is_open():
+    with pytest.warns(ConvergenceWarning, match="do not determine center, sigma"):
+        fit = NonlinearLeastSquares("gaussian", p0=[1.0, 1.0, 1.0]).fit(X[:, None], np.full(40, 3.0))
+    assert np.isnan(fit.stderr_["center"])
+    assert np.isnan(fit.stderr_["sigma"])
+    assert fit.stderr_["height"] < 1e-12
+
+
 def test_an_offset_of_zero_is_known():
     fit = NonlinearLeastSquares("a*exp(-b*x) + c").fit(X[:, None], 2.0 * np.exp(-X))
     assert max(fit.stderr_.values()) < 1e-12

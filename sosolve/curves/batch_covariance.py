@@ -6,27 +6,30 @@ import math
 
 import numpy as np
 
-from .batch_kernels import cholesky_solve, fill, part, pivoted_qr
+from .batch_kernels import EPS, cholesky_solve, fill, part, pivoted_qr
 from .batch_steps import EXTRA, FACTOR, HELD, LOWER, PARAMS, RHS, SCALE, SUMS, UPPER, entry, factorise, load_rows
 
 WELL = 1e-7  # squared pivot of the scaled J'J above which its Cholesky factor is good to nine digits
 RANK, RANK_OF_DIFFERENCES = 1e-12, 1e-8  # relative size of a pivot of R that counts as 0
 SHARE = 1e-6  # a null vector touches a parameter by more than this
+DROWNED = 1e-13  # length of a column, relative to the longest it was, at which it may be rounding
 
 
 @part
 def covariance_of(model, points, v, m, B, C, order):
     """Fill C (p, p) with the inverse of J'J over the free parameters.
 
-    NaN where a parameter lies on a bound, or is not determined. By Cholesky of the scaled J'J where its pivots are
-    large; else by pivoted QR of the scaled J.
+    NaN where a parameter lies on a bound, or is not determined: alone, where its column has come to be rounding as in
+    a*exp(-b*x) with a of 1e-16, or with others. By Cholesky of the scaled J'J where its pivots are large; else by
+    pivoted QR of the scaled J.
     """
     p = model.p
     for k in range(p):
         fill(C, k, np.nan)
-        norm2 = m[SUMS, entry(k, k)]
+        norm2, value = m[SUMS, entry(k, k)], v[PARAMS, k]
+        drowned = norm2 * v[SCALE, k] ** 2 <= DROWNED**2 and norm2 * value**2 <= points.n * (16.0 * EPS) ** 2
+        v[HELD, k] = 1.0 if drowned or value <= v[LOWER, k] or value >= v[UPPER, k] else 0.0
         v[SCALE, k] = 1.0 / math.sqrt(norm2) if norm2 > 0.0 else 1.0
-        v[HELD, k] = 1.0 if v[PARAMS, k] <= v[LOWER, k] or v[PARAMS, k] >= v[UPPER, k] else 0.0
     if not factorise(v, m, 0.0) > WELL:
         _by_qr(model, points, v, B, C, order)
         return

@@ -153,7 +153,7 @@ def summarise(found: Found, start: np.ndarray, absolute_sigma: bool) -> FittedCu
     bound = _bounds_reached(problem, theta)
     held = ~problem.free | np.array([bool(side) for side in bound])
     raw, J = found.residual, np.zeros((len(problem.y), len(theta)))
-    J[:, problem.free] = without_drowned(problem, theta, raw, found.jac)
+    J[:, problem.free] = without_drowned(problem, theta, start, raw, found.jac)
     dof = problem.total - float((~held).sum())
     with np.errstate(all="ignore"):
         known = _covariance(problem, raw, J, held, dof, absolute_sigma, found.jac_error)

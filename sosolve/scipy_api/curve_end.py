@@ -86,14 +86,15 @@ def _is_edge(f: Callable, data: CurveData, theta: np.ndarray, j: int, step: floa
         return True
 
 
-def drop_drowned(outcome: OptimizeResult, size: np.ndarray, widest: np.ndarray, y: np.ndarray) -> None:
+def drop_drowned(outcome: OptimizeResult, size: np.ndarray, widest: np.ndarray, level: float) -> None:
     """Set columns of the Jacobian to 0 that an exact fit has left to rounding.
 
-    Given are sizes of the parameters, the longest that the columns were, and y.
+    Given are sizes of the parameters, the longest that the columns were, and the length of y, or of the first
+    residuals where y is 0.
 
     In a*exp(-b*x) + c of constant data a is 1e-16: what is left of the column of b tells nothing of it.
     """
-    level = EXACT * norm(y)
+    level *= EXACT
     if norm(outcome.fun) <= level:
         J = outcome.jac
         length = np.sqrt(np.square(J).sum(axis=0))

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.optimize import OptimizeResult, OptimizeWarning
 
 from ..inference import Covariance, covariance, sandwich
+from ..linalg import norm
 from ..objectives.residual_jacobians import ResidualLeastSquares
 from ..objectives.robust import mad_scale
 from ..solvers import Dogleg, LevenbergMarquardt
@@ -269,12 +270,8 @@ def _fitted(f, jac, data: CurveData, theta: np.ndarray, box: dict, method: str, 
     outcome = packed(found, watch, objective, lower, upper, None)
     outcome.solver, outcome.jac_error = solver.name, found.point.jac_error
     if outcome.success:
-        drop_drowned(
-            outcome,
-            np.maximum(np.abs(theta), np.abs(outcome.x)),
-            found.state.scale,
-            whitened(np.broadcast_to(y, r.shape)),
-        )
+        size = np.maximum(np.abs(theta), np.abs(outcome.x))
+        drop_drowned(outcome, size, found.state.scale, norm(whitened(np.broadcast_to(y, r.shape))) or norm(r))
     return outcome
 
 

@@ -220,6 +220,8 @@ def test_undetermined_parameters(team, monkeypatch):
     np.testing.assert_array_equal(found.undetermined, expected.undetermined)
     np.testing.assert_allclose(found.stderr[:, 2], expected.stderr[:, 2], rtol=1e-9)
     np.testing.assert_allclose(found.rss, expected.rss, rtol=1e-12)
+    flat, _ = on_fake_device("a*exp(-b*x) + c", X, np.repeat([[0.0], [3.0]], 40, axis=1), p0=[1.0, 1.0, 1.0])
+    np.testing.assert_array_equal(flat.undetermined, [[False, True, False]] * 2)
 
 
 @on_host

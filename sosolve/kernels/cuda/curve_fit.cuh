@@ -25,7 +25,7 @@ enum Status { GTOL = 1, FTOL = 2, XTOL = 3, EXACT = 4, MAX_ITER = 0, STALLED = -
 
 // As in batch_fit.py and batch_covariance.py, where each is explained.
 constexpr double MU_0 = 1e-3, BOLD = 100.0, SURE = 0.1, ACCEPT = 1e-4, LEAST = 1e-18, DOUBT = 1e-5, LIKELY = 1e-12,
-                 WEAK = 1e-8, WELL = 1e-7, RANK = 1e-12, SHARE = 1e-6;
+                 WEAK = 1e-8, WELL = 1e-7, RANK = 1e-12, SHARE = 1e-6, DROWNED = 1e-13;
 
 struct Settings {
     int max_iter;
@@ -594,12 +594,16 @@ __device__ RARE void covariance_by_qr(const Points points, const Scaled& fit, do
 }
 
 // Fills C (NP, NP) with the inverse of J'J over the free parameters: NaN where one lies on a bound, or is not
-// determined. By Cholesky of the scaled J'J where its pivots are large; else by pivoted QR of the scaled J.
-__device__ inline void covariance_of(const Points& points, Fit& fit, double* C) {
+// determined: alone, where its column has come to be rounding, or with others. By Cholesky of the scaled J'J where its
+// pivots are large; else by pivoted QR of the scaled J. `scale` is 1 / the longest that the columns were, n points count.
+__device__ inline void covariance_of(const Points& points, Fit& fit, int n, double* C) {
     for (int k = 0; k < NP * NP; ++k) C[k] = missing();
+    for (int k = 0; k < NP; ++k) {
+        const double norm2 = fit.sums[entry(k, k)], value = fit.params[k], ratio = DROWNED / fit.scale[k];
+        const bool drowned = norm2 <= ratio * ratio && norm2 * value * value <= n * (16.0 * EPS) * (16.0 * EPS);
+        fit.held[k] = drowned || value <= fit.lower[k] || value >= fit.upper[k];
+    }
     reset_scale(fit, 0);
-    for (int k = 0; k < NP; ++k)
-        fit.held[k] = fit.params[k] <= fit.lower[k] || fit.params[k] >= fit.upper[k];
     double factor[PAIRS], z[NP];
     if (!(factorise(fit, 0.0, factor) > WELL)) {
         covariance_by_qr(points, copied(fit), C);

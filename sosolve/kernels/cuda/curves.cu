@@ -477,10 +477,13 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         Points p = POINTS_OF(at);
         p.c = unit;
         take_bounds(fit, lower, upper, stride, stride > 1 ? at : 0);
-        for (int k = 0; k < NP; ++k) fit.params[k] = state[(BEST_PARAMS + k) * fits + at];
+        for (int k = 0; k < NP; ++k) {
+            fit.params[k] = state[(BEST_PARAMS + k) * fits + at];
+            fit.scale[k] = state[(SCALE + k) * fits + at];
+        }
         for (int k = 0; k < SUMS; ++k) fit.sums[k] = state[(AT_SUMS + k) * fits + at];
         if (again) evaluate(p, fit.params, fit.sums);
-        covariance_of(p, fit, C);
+        covariance_of(p, fit, n, C);
     }
     if (!leads()) return;
     const double rss = cost / (unit * unit);
