@@ -668,3 +668,30 @@ def test_minimize_calls_no_noise_a_success():
     bounded = minimize(lambda x: 1e15 + rosen(x), [0.0, 0.0], bounds=[(-1.0, 1.0), (0.0, 0.0)])
     assert not bounded.success
     assert minimize(lambda x: 1e15 + x @ x, [1.0], jac=lambda x: 2.0 * x).success
+
+
+def long_jac(x, a, b, c):
+    """Derivatives of `decay` that are 3 % too long, which hides from the fit."""
+    return 1.03 * np.stack([np.exp(-b * x), -a * x * np.exp(-b * x), np.ones_like(x)], axis=1)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: curve_fit(decay, X, Y, [2, 1, 1], jac=long_jac),
+        lambda: curve_fit(decay, X, Y, [2, 1, 1], jac=long_jac, full_output=True),
+        lambda: curve_fit(lambda x, a, b: a + b + 0 * x, X, Y, full_output=True),
+        lambda: curve_fit(decay, X, Y, TRUE, ftol=1e-20),
+        lambda: least_squares(lambda p: p - 1, [0.0], xtol=1e-20),
+        lambda: least_squares(lambda p: p - 1, [0.0], method="lm", callback=print),
+        lambda: minimize(rosen, [0.0, 0.0], options={"kaboom": 1}),
+        lambda: minimize(rosen, [9.0, 0.0], bounds=[(-2, 2)] * 2),
+        lambda: minimize(rosen, [0.0, 0.0], options={"disp": True, "maxiter": 1}),
+    ],
+)
+def test_warnings_name_the_line_of_the_caller(call):
+    """However deep in the package they are given."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        call()
+    assert {warning.filename for warning in caught} == {__file__}

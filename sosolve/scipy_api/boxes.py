@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
-from warnings import warn
 
 import numpy as np
 from scipy.optimize import Bounds, OptimizeWarning
 
 from ..solvers.bounds import Box
+from .caller import warn_caller
 
 
 def box_of(bounds: Any, size: int) -> Box | None:
@@ -62,10 +62,9 @@ def inside(x0: np.ndarray, box: Box) -> np.ndarray:
     moved = np.flatnonzero(found != x0)
     if moved.size:
         j = int(moved[0])
-        warn(
+        warn_caller(
             f"Initial guess is not within the specified bounds: received {x0[j]:g} for parameter {j}, expected a "
             f"number within [{box.lower[j]:g}, {box.upper[j]:g}]; it was clipped",
             OptimizeWarning,
-            stacklevel=3,
         )
     return found

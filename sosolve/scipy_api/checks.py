@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from typing import Any
-from warnings import warn
 
 import numpy as np
 from scipy.optimize import Bounds
+
+from .caller import warn_caller
 
 EPS = float(np.finfo(np.float64).eps)
 METHODS = ("trf", "dogbox", "lm")
@@ -128,7 +129,7 @@ def check_tolerances(ftol: Any, xtol: Any, gtol: Any, method: str) -> tuple[floa
         if not value >= 0.0:
             raise ValueError(f"`{name}` must be None or a number >= 0: received {value!r}; 1e-8 is usual")
         if value < EPS:
-            warn(f"Setting `{name}` below the machine epsilon ({EPS:.2e}) switches that test off.", stacklevel=4)
+            warn_caller(f"Setting `{name}` below the machine epsilon ({EPS:.2e}) switches that test off.")
         found.append(value if value >= EPS else None)
     if method == "lm" and None in found:
         raise ValueError(

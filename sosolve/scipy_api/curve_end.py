@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ from scipy.optimize import OptimizeResult, OptimizeWarning
 from ..inference import Covariance
 from ..linalg import column_norms, norm, pivoted_qr
 from . import checks
+from .caller import warn_caller
 from .curve_data import CurveData
 from .outcome import STALLED_CODE
 
@@ -134,10 +134,9 @@ def matrix_of(found: Covariance, advice: str, formula: Any) -> np.ndarray:
         why = "the loss is flat at the optimum, too many points count as outliers"
         if np.isinf(found.matrix).any():
             why = "its numbers leave the range of floating point, give y and x other units"
-    warnings.warn(
+    warn_caller(
         f"Covariance of the parameters could not be estimated: {why}; fix parameters, or add points{advice}.",
         OptimizeWarning,
-        stacklevel=3,
     )
     return np.full(found.matrix.shape, np.inf)
 

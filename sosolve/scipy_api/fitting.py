@@ -2,51 +2,22 @@
 
 from __future__ import annotations
 
-import math
-import types
-import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from scipy.optimize import OptimizeResult, OptimizeWarning
 
-from ..inference import Covariance, covariance, sandwich
-from ..linalg import norm
-from ..objectives.residual_jacobians import ResidualLeastSquares
-from ..objectives.robust import mad_scale
-from ..solvers import Dogleg, LevenbergMarquardt
-from . import checks
 from .callable_rows import CallableRows
+from .caller import warn_caller
 from .compiled import formula_fit
-from .curve_data import CurveData, curve_data
-from .curve_end import cause_of_failure, drop_drowned, info_of, is_lower, kicked, matrix_of
-from .curve_keywords import method_of, translated
-from .curve_start import (
-    DEFAULT,
-    UNBOUNDED,
-    check_lm,
-    first_residuals,
-    found_start,
-    is_worse_than_constant,
-    start_and_box,
-)
+from .curve_data import curve_data
+from .curve_end import cause_of_failure, info_of, matrix_of
+from .curve_minimum import minimum
+from .curve_start import UNBOUNDED, is_worse_than_constant
+from .curve_task import CurveTask, curve_task
 from .failures import FitError, evaluated
-from .formulas import formula_model, formula_of
-from .jacobian_check import accusation, dense_jacobian, is_known, trust
+from .jacobian_check import accusation, is_known, trust
 from .lean import is_lean, lean_fit
-from .outcome import packed
-from .residual_checks import checked_jacobian, choose_differences
-from .residual_noise import refined
-from .residuals import least_squares, robust_loss, run
-from .watch import Watch
-
-#: Keywords of the fit itself; any other one goes to `least_squares`.
-OWN = frozenset({"ftol", "xtol", "gtol", "max_nfev", "factor", "epsfcn"})
-#: Tests of a model that works in float32.
-LOW_FTOL, LOW_XTOL = 1e-7, 1e-5
-#: Where the caller gives no tolerances: those of `sosolve.LevenbergMarquardt`.
-TIGHT = {"ftol": 1e-15, "xtol": 1e-12, "gtol": 1e-12}
 
 
 def curve_fit(
@@ -154,185 +125,59 @@ def curve_fit(
                 f, xdata, ydata, p0, sigma, absolute_sigma, check_finite, bounds, nan_policy, options
             )
         xdata, ydata, sigma = on_device.on_host(xdata, ydata, sigma)
-    formula = None
     with np.errstate(all="ignore"):
         data = curve_data(xdata, ydata, sigma, check_finite, nan_policy, absolute_sigma)
-        if type(f) is not types.FunctionType and (isinstance(f, str) or hasattr(f, "value_and_jacobian")):
-            formula, data = formula_of(f, data)
-        theta, box = start_and_box(f, p0, bounds, None if formula is None else formula.size)
-        if p0 is None and formula is not None:
-            theta = found_start(formula, data, theta, box, kwargs.get("loss", "linear"))
-        method = method_of(method, box, kwargs)
-        if kwargs:
-            kwargs, jac = translated(kwargs, jac, method)
-        if method == "lm":
-            check_lm(box, theta.shape[0], data.y.size)
-        usual = not (kwargs or box or full_output or data.n_left_out) and method != "dogbox"
-        if usual and is_lean(data, theta.shape[0]):
-            found = _short_way(f, formula, jac, data, theta, absolute_sigma, box)
-            if found is not None:
-                return found
-    if formula is not None:
-        f, jac = formula_model(formula)
-    elif p0 is None:
-        data = data._replace(advice=DEFAULT)
-    if kwargs.keys() <= OWN:
-        fit = _fitted
-    else:
-        fit = _by_least_squares
-        kwargs = _with_scale(kwargs, f, data, theta)
-    outcome = fit(f, jac, data, theta, box, method, kwargs)
-    uncertain = _uncertainty(outcome, absolute_sigma, kwargs, data.n_left_out)
-    if uncertain.null_vectors.shape[1]:
-        other = _second_look(fit, outcome, uncertain, (f, jac, data), box, (method, kwargs))
-        if other is not None:
-            outcome, uncertain = other, _uncertainty(other, absolute_sigma, kwargs, data.n_left_out)
-    is_own = callable(jac) and formula is None
+        task = curve_task(f, jac, data, p0, bounds, method, kwargs, absolute_sigma)
+        found = None if full_output else _short_way(task)
+        if found is not None:
+            _check_jac(task, found[0])
+            return found
+    task = task.as_function()
+    outcome, uncertain = minimum(task)
     if not outcome.success:
-        why = _accusation(f, jac, data, theta, box) if is_own else ""
-        cause = cause_of_failure(f, data, theta, outcome)
-        raise FitError(f"Optimal parameters not found: {cause}{f'. {why}' if why else data.advice or '.'}", outcome)
-    if is_own:
-        _check_jac(f, jac, data, outcome.x, box)
-    pcov = matrix_of(uncertain, data.advice, formula)
-    if data.advice and "loss" not in kwargs and is_worse_than_constant(outcome.fun, data):
-        outcome.message += f" The fit is worse than a constant{data.advice}."
+        raise FitError(f"Optimal parameters not found: {_cause(task, outcome)}", outcome)
+    _check_jac(task, outcome.x)
+    advice = task.data.advice
+    pcov = matrix_of(uncertain, advice, task.formula)
+    if advice and "loss" not in task.keywords and is_worse_than_constant(outcome.fun, task.data):
+        outcome.message += f" The fit is worse than a constant{advice}."
     if full_output:
         return outcome.x, pcov, info_of(outcome), outcome.message, outcome.status
     return outcome.x, pcov
 
 
-def _second_look(
-    fit: Callable, outcome: OptimizeResult, uncertain: Covariance, what: tuple, box: dict, how: tuple
-) -> OptimizeResult | None:
-    """Return the outcome of a fit from a point beside a singular end, None where it is no better or not to be had."""
-    start = kicked(outcome.x, uncertain.null_vectors, box)
-    if not np.isfinite(start).all():
-        return None
-    try:
-        other = fit(*what, start, box, *how)
-    except Exception:  # the model does not exist there, and nobody asked for that point
-        return None
-    return other if is_lower(other, outcome, what[2]) else None
-
-
-def _short_way(
-    f: Any, formula: Any, jac: Any, data: CurveData, theta: np.ndarray, absolute_sigma: bool, box: dict
-) -> tuple | None:
+def _short_way(task: CurveTask) -> tuple | None:
     """Return parameters and covariance by the short way, None where the full solver must find them."""
-    if formula is not None:
-        return formula_fit(formula, data, theta, absolute_sigma)
-    own = jac if callable(jac) else None
-    if own is None and not (jac is None or (isinstance(jac, str) and jac == "auto")):
+    data, theta, jac = task.data, task.theta, task.jac
+    usual = not (task.keywords or task.box or data.n_left_out) and task.method != "dogbox"
+    if not usual or not is_lean(data, theta.shape[0]):
         return None
-    found = evaluated(lean_fit, CallableRows(f, data, theta, own), theta, absolute_sigma)
-    if found is not None and own is not None:
-        _check_jac(f, own, data, found[0], box)
-    return found
+    if task.formula is not None:
+        return formula_fit(task.formula, data, theta, task.absolute_sigma)
+    if not (jac is None or callable(jac) or (isinstance(jac, str) and jac == "auto")):
+        return None
+    return evaluated(lean_fit, CallableRows(task.f, data, theta, task.own_jac), theta, task.absolute_sigma)
 
 
-def _fitted(f, jac, data: CurveData, theta: np.ndarray, box: dict, method: str, kwargs: dict) -> OptimizeResult:
-    """Return the outcome of a fit with the solver's own tests."""
-    r, low = first_residuals(f, data, theta)
-    x, y, whitened = data.x, data.y, data.whitened
-    plain = data.weights is None and data.factor is None
-
-    def fun(p: np.ndarray) -> np.ndarray:
-        return f(x, *p) - y if plain else whitened(f(x, *p) - y)
-
-    derivative, exact = ("auto" if jac is None else jac), None
-    if callable(jac):
-        derivative = "auto"
-
-        def exact(p: np.ndarray) -> np.ndarray:
-            J = dense_jacobian(jac(x, *p))
-            return J if plain else whitened(J)
-
-    else:
-        checks.one_of("jac", derivative, checks.SCHEMES)
-    offset = None if exact is not None else whitened(np.broadcast_to(y, r.shape))
-    objective = ResidualLeastSquares(fun, theta.shape[0], exact, derivative=derivative, offset=offset, **box)
-    first = objective.begin(theta, r)
-    if low and exact is None:
-        objective.output, objective.precision = "low", low
-        choose_differences(objective, first, jac, None, None, None, box)
-    with np.errstate(all="ignore"):
-        checked_jacobian(objective, first, method, None, None)
-    limit = kwargs.get("max_nfev") or math.inf
-    solver = _solver(method, box, limit, kwargs)
-    watch = Watch(lambda: objective.n_residuals, limit)
-    if low:  # the rounding of float32 hides smaller reductions
-        watch.ftol, watch.xtol = max(LOW_FTOL, low), max(LOW_XTOL, low)
-    found = run(solver, objective, theta, watch)
-    if not watch.exhausted:
-        found = refined(objective, found, jac, box, lambda start: run(solver, objective, start, watch.again()))
-    lower, upper = (box["lower"], box["upper"]) if box else (-math.inf, math.inf)
-    outcome = packed(found, watch, objective, lower, upper, None)
-    outcome.solver, outcome.jac_error = solver.name, found.point.jac_error
-    if outcome.success:
-        size = np.maximum(np.abs(theta), np.abs(outcome.x))
-        drop_drowned(outcome, size, found.state.scale, norm(whitened(np.broadcast_to(y, r.shape))) or norm(r))
-    return outcome
+def _cause(task: CurveTask, outcome: OptimizeResult) -> str:
+    """Return why a fit has failed: what the user's Jacobian or start has to do with it."""
+    why = _accusation(task, task.theta)
+    return f"{cause_of_failure(task.f, task.data, task.theta, outcome)}{f'. {why}' if why else task.data.advice or '.'}"
 
 
-def _solver(method: str, box: dict, limit: float, kwargs: dict):
-    """Return the solver of a method with the caller's tolerances."""
-    names = ("ftol", "xtol", "gtol")
-    settings: dict[str, Any] = dict(box)
-    if any(name in kwargs for name in names):
-        given = [kwargs.get(name, TIGHT[name]) for name in names]
-        given = [None if t is not None and t == 0 else t for t in given] if method == "lm" else given  # as in MINPACK
-        settings.update(zip(names, checks.check_tolerances(*given, "trf"), strict=True))
-    if limit < math.inf:
-        settings["max_iter"] = max(int(limit) - 1, 0)
-    if kwargs.get("factor") is not None:
-        settings["factor"] = kwargs["factor"]
-    return (Dogleg if method == "dogbox" else LevenbergMarquardt)(**settings)
-
-
-def _by_least_squares(f, jac, data: CurveData, theta, box: dict, method: str, kwargs: dict) -> OptimizeResult:
-    """Return the outcome of `least_squares` with the caller's further arguments."""
-    first_residuals(f, data, theta)
-    settings = {**TIGHT, **{name: value for name, value in kwargs.items() if name != "epsfcn"}}
-    exact = (lambda p: data.whitened(dense_jacobian(jac(data.x, *p)))) if callable(jac) else jac
-    bounds = (box["lower"], box["upper"]) if box else UNBOUNDED
-    return least_squares(
-        lambda p: data.whitened(f(data.x, *p) - data.y), theta, exact, bounds=bounds, method=method, **settings
-    )
-
-
-def _with_scale(kwargs: dict, f: Any, data: CurveData, theta: np.ndarray) -> dict:
-    """Return the keywords with the f_scale that `least_squares` would take from the first residuals."""
-    if kwargs.get("f_scale", 1.0) is not None or kwargs.get("loss", "linear") == "linear":
-        return kwargs
-    return {**kwargs, "f_scale": mad_scale(first_residuals(f, data, theta)[0])}
-
-
-def _uncertainty(outcome: OptimizeResult, absolute_sigma: bool, kwargs: dict, n_left_out: int) -> Covariance:
-    """Return the covariance and what it says of the null space, at the end of a fit."""
-    jac = outcome.jac if isinstance(outcome.jac, np.ndarray) else outcome.jac @ np.eye(outcome.x.shape[0])
-    loss = robust_loss(kwargs["loss"], kwargs.get("f_scale", 1.0)) if "loss" in kwargs else None
-    more: dict = {"jac_error": outcome.get("jac_error", 0.0)}
-    if n_left_out:
-        more["degrees_of_freedom"] = jac.shape[0] - n_left_out - jac.shape[1]
-    with np.errstate(all="ignore"):
-        if loss is None:
-            return covariance(jac, outcome.fun, absolute_sigma=absolute_sigma, **more)
-        _, root = loss.root_weights(outcome.fun)
-        return sandwich(jac / root[:, None], *loss.influence(outcome.fun), **more)
-
-
-def _accusation(f: Any, jac: Any, data: CurveData, theta: np.ndarray, box: dict) -> str:
+def _accusation(task: CurveTask, theta: np.ndarray) -> str:
     """Return a sentence on the wrong columns of the user's Jacobian at theta, "" where there are none."""
-    return accusation(lambda p: f(data.x, *p), lambda p: jac(data.x, *p), theta, box)
+    f, jac, x = task.f, task.own_jac, task.data.x
+    return "" if jac is None else accusation(lambda p: f(x, *p), lambda p: jac(x, *p), theta, task.box)
 
 
-def _check_jac(f: Any, jac: Any, data: CurveData, theta: np.ndarray, box: dict) -> None:
+def _check_jac(task: CurveTask, theta: np.ndarray) -> None:
     """Look at the user's Jacobian at the optimum, once for each function, and warn where it is not that of f."""
-    if is_known(jac):
+    jac = task.own_jac
+    if jac is None or is_known(jac):
         return
-    wrong = _accusation(f, jac, data, theta, box)
+    wrong = _accusation(task, theta)
     if wrong:
-        warnings.warn(f"The fit and its covariance cannot be trusted: {wrong}.", OptimizeWarning, stacklevel=3)
+        warn_caller(f"The fit and its covariance cannot be trusted: {wrong}.", OptimizeWarning)
     else:
         trust(jac)

@@ -6,27 +6,22 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
-from warnings import warn
 
 import numpy as np
 import scipy.sparse
 from scipy.optimize import OptimizeResult
 
-from ..history import Result, Status
-from ..objectives.residual_jacobians import CustomLoss, ResidualLeastSquares
-from ..objectives.robust import RobustLoss
-from ..solvers import Solver
+from ..history import Status
+from ..objectives.residual_jacobians import ResidualLeastSquares
 from . import checks
-from .failures import keep_best
 from .jacobian_check import accusation
-from .outcome import STALLED_CODE, described, packed
+from .outcome import STALLED_CODE, packed
 from .residual_checks import checked_jacobian, checked_sparsity, checked_start, choose_differences
 from .residual_noise import refined
-from .scaled import choose_solver, least_squares_in_unit
-from .watch import Watch, user_callback
+from .residual_task import ResidualTask, in_callers_unit
+from .scaled import choose_solver
+from .watch import run
 
-#: ftol and xtol above this end a fit by themselves; below it they need a small cosine, see `ResidualSolver`.
-LOOSE = 1e-7
 #: Steps after which a limit that is reached may be the fault of a wrong Jacobian.
 MANY_STEPS = 50
 #: Residuals whose squares underflow, or overflow to the end of the fit: they get a unit of their own.
@@ -123,59 +118,81 @@ def least_squares(
     checks.check_choices(method, jac, tr_solver, loss, verbose, max_nfev)
     theta = checks.start_vector(x0)
     lower, upper = checks.as_bounds(bounds, theta.shape[0])
-    bounded = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
-    if method == "lm" and bounded:
+    if method == "lm" and (np.isfinite(lower).any() or np.isfinite(upper).any()):
         raise ValueError("Method 'lm' doesn't support bounds: received finite ones; use method='trf'")
     checks.check_inside(theta, lower, upper)
-    box = {"lower": lower, "upper": upper} if bounded else {}
-    settings = dict(zip(("ftol", "xtol", "gtol"), checks.check_tolerances(ftol, xtol, gtol, method), strict=True))
-    settings.update(box, max_nfev=max_nfev)
-    scale = checks.as_scale(x_scale, theta)
-    options = checks.tr_settings(tr_options)
-    objective = _objective(fun, theta.shape[0], jac, args, kwargs, loss, f_scale, box)
+    tolerances = checks.check_tolerances(ftol, xtol, gtol, method)
+    task = ResidualTask(
+        fun=fun,
+        jac=jac,
+        args=args,
+        kwargs=kwargs,
+        loss=loss,
+        f_scale=f_scale,
+        theta=theta,
+        lower=lower,
+        upper=upper,
+        method=method,
+        tolerances=dict(zip(("ftol", "xtol", "gtol"), tolerances, strict=True)),
+        x_scale=x_scale,
+        units=checks.as_scale(x_scale, theta),
+        diff_step=diff_step,
+        tr_solver=tr_solver,
+        tr_options=checks.tr_settings(tr_options),
+        jac_sparsity=jac_sparsity,
+        max_nfev=max_nfev,
+        verbose=verbose,
+        callback=callback,
+        workers=workers,
+    )
+    return _minimum(task)
+
+
+def _minimum(task: ResidualTask) -> OptimizeResult:
+    """Return the outcome of a fit; residuals of an extreme size are fitted in a unit of their own."""
+    objective, theta, box = task.objective(), task.theta, task.box
     with np.errstate(all="ignore"):
-        first = checked_start(objective, theta, method)
+        first = checked_start(objective, theta, task.method)
         size = float(np.abs(first.raw_residual).max())
-    given = (x0, jac, bounds, method, ftol, xtol, gtol, x_scale, loss, f_scale, diff_step, tr_solver, tr_options)
-    given = (*given, jac_sparsity, max_nfev, verbose, args, kwargs, callback, workers)
     if 0.0 < size < TINY and objective.loss is None:
-        return least_squares_in_unit(least_squares, 2.0 ** math.frexp(size)[1], fun, *given)
-    pattern = checked_sparsity(jac_sparsity, jac, method, tr_solver, (first.raw_residual.shape[0], theta.shape[0]))
-    choose_differences(objective, first, jac, diff_step, pattern, workers, box)
+        return _in_own_unit(task, size)
+    shape = (first.raw_residual.shape[0], theta.shape[0])
+    pattern = checked_sparsity(task.jac_sparsity, task.jac, task.method, task.tr_solver, shape)
+    choose_differences(objective, first, task.jac, task.diff_step, pattern, task.workers, box)
     with np.errstate(all="ignore"):
-        kind = checked_jacobian(objective, first, method, tr_solver, x_scale)
-    solver = choose_solver(method, tr_solver, kind, scale, options, settings)
-    report = user_callback(callback)
-    if report is not None and method == "lm":
-        warn("Callback function specified, but not supported with `lm` method.", stacklevel=2)
-        report = None
-    watch = Watch(lambda: objective.n_residuals, math.inf if max_nfev is None else max_nfev, report, described)
-    watch.verbose = verbose == 2
-    # A user who asks for few digits wants to stop early, also where the cosine is not small yet.
-    watch.ftol, watch.xtol = (t if t is not None and t > LOOSE else 0.0 for t in (settings["ftol"], settings["xtol"]))
+        kind = checked_jacobian(objective, first, task.method, task.tr_solver, task.x_scale)
+    solver, watch = choose_solver(task, kind), task.watch(objective)
     found = run(solver, objective, theta, watch)
     if found.status is Status.NONFINITE and size > HUGE and objective.loss is None:
-        return least_squares_in_unit(least_squares, 2.0 ** math.frexp(size)[1], fun, *given)
+        return _in_own_unit(task, size)
     if not (watch.stopped or watch.exhausted):
-        found = refined(objective, found, jac, box, lambda start: run(solver, objective, start, watch.again()))
-    rough = not callable(jac) and jac in ("2-point", "3-point")
-    outcome = packed(found, watch, objective, lower, upper, settings["gtol"], rough)
+        found = refined(objective, found, task.jac, box, lambda start: run(solver, objective, start, watch.again()))
+    outcome = packed(found, watch, objective, task.lower, task.upper, task.tolerances["gtol"], task.is_rough)
     outcome.solver = solver.name
-    in_doubt = outcome.status == STALLED_CODE or (outcome.status == 0 and outcome.nit >= MANY_STEPS)
-    if callable(jac) and kind == "dense" and (in_doubt or (outcome.nit <= 1 and not outcome.grad.any())):
-        _accuse(outcome, objective, theta, box)
-    if kind == "densified":
+    if kind == "dense":
+        _accuse(outcome, task, objective)
+    elif kind == "densified":
         outcome.jac = scipy.sparse.csr_array(outcome.jac)
-    if method == "lm" and not callable(jac):
+    if task.method == "lm" and not callable(task.jac):
         outcome.njev = None
-    if verbose:
+    if task.verbose:
         _write_summary(outcome)
     return outcome
 
 
-def _accuse(outcome: OptimizeResult, objective: ResidualLeastSquares, theta: np.ndarray, box: dict) -> None:
-    """Say in the outcome where the user's Jacobian is wrong; it is a failure then, whatever the tests said."""
-    wrong = accusation(objective.fun, objective.jac, theta, box) if outcome.cost > 0.0 else ""
+def _in_own_unit(task: ResidualTask, size: float) -> OptimizeResult:
+    """Return the outcome of a fit with residuals divided by a power of two near their size at the start."""
+    unit = 2.0 ** math.frexp(size)[1]
+    return in_callers_unit(_minimum(task.divided(unit)), unit)
+
+
+def _accuse(outcome: OptimizeResult, task: ResidualTask, objective: ResidualLeastSquares) -> None:
+    """Say in an outcome that is in doubt where the user's Jacobian is wrong: then the fit is a failure."""
+    in_doubt = outcome.status == STALLED_CODE or (outcome.status == 0 and outcome.nit >= MANY_STEPS)
+    at_start = outcome.nit <= 1 and not outcome.grad.any()
+    if not callable(task.jac) or not (in_doubt or at_start) or not outcome.cost > 0.0:
+        return
+    wrong = accusation(objective.fun, objective.jac, task.theta, task.box)
     if wrong:
         outcome.message = f"{outcome.message} {wrong}."
         outcome.status, outcome.success = min(outcome.status, 0) or STALLED_CODE, False
@@ -186,49 +203,3 @@ def _write_summary(outcome: OptimizeResult) -> None:
         f"{outcome.message}\nFunction evaluations {outcome.nfev}, initial cost {outcome.history[0].value:.4e}, "
         f"final cost {outcome.cost:.4e}, first-order optimality {outcome.optimality:.2e}.\n"
     )
-
-
-def run(solver: Solver, objective: Any, theta: np.ndarray, watch: Watch) -> Result:
-    """Return the solver's result; an exception passes on with the best point."""
-    try:
-        found = solver.minimize(objective, theta, watch)
-        if found.status is Status.INTERRUPTED:
-            raise KeyboardInterrupt
-    except BaseException as error:
-        best = watch.best
-        keep_best(error, None if best is None else best.theta, math.nan if best is None else best.value)
-        raise
-    return found
-
-
-class _Residuals(checks.Call):
-    """The user's residuals as an array of at least one dimension, of the same shape everywhere."""
-
-    shape: tuple[int, ...] | None = None
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        found = np.atleast_1d(super().__call__(x))
-        if found.shape != self.shape:
-            if self.shape is not None:
-                raise ValueError(
-                    f"`fun` must return as many residuals everywhere: received shape {found.shape} after {self.shape} "
-                    "at the start; give missing ones as NaN, which rejects the step, or as 0"
-                )
-            self.shape = found.shape
-        return found
-
-
-def _objective(fun, size, jac, args, kwargs, loss, f_scale, box) -> ResidualLeastSquares:
-    """Return the objective of the arguments of `least_squares`."""
-    derivative = "auto" if jac is None or callable(jac) else jac
-    exact = checks.Call(jac, args, kwargs) if callable(jac) else None
-    call = _Residuals(fun, args, kwargs)
-    known = robust_loss(loss, f_scale) or "linear"
-    return ResidualLeastSquares(call, size, exact, loss=known, derivative=derivative, **box)
-
-
-def robust_loss(loss: Any, f_scale: float | None) -> RobustLoss | None:
-    """Return the loss of a name or of a function z -> (rho, rho', rho''), None for plain squares."""
-    if callable(loss):
-        return CustomLoss(loss, 1.0 if f_scale is None else float(f_scale))
-    return RobustLoss.named(loss, f_scale)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-import scipy.sparse
-from scipy.optimize import OptimizeResult
-from scipy.sparse.linalg import LinearOperator
 
 from ..linalg import PivotedQR, norm
 from ..solvers import Dogleg, LevenbergMarquardt
 from ..solvers.least_squares_subproblem import ModelStep
 from ..solvers.residual_trust_region import RegionState, ResidualTrustRegion
 from ..solvers.sparse_least_squares import SparseLevenbergMarquardt
+from .residual_task import ResidualTask
 
 
 @dataclass(kw_only=True)
@@ -55,49 +50,15 @@ class _UnitsSparse(_Units, SparseLevenbergMarquardt):
     """The LSMR trust region with the user's units."""
 
 
-def choose_solver(method, tr_solver, kind, scale, options, settings) -> ResidualTrustRegion:
-    """Return the solver for a method and a kind of Jacobian."""
-    limit = settings.pop("max_nfev")
-    if method != "lm":
+def choose_solver(task: ResidualTask, kind: str) -> ResidualTrustRegion:
+    """Return the solver of a task for a kind of Jacobian, see `residual_checks.checked_jacobian`."""
+    settings: dict[str, Any] = {**task.tolerances, **task.box}
+    if task.method != "lm":
         settings["factor"] = 1.0  # the first radius of SciPy's trf and dogbox; MINPACK's is far larger
-    settings["max_iter"] = None if limit is None else max(int(limit) - 1, 0)
-    if scale is not None:
-        settings.update(units=scale, scaling="none")
-    if (tr_solver == "lsmr" and method != "lm") or kind in ("sparse", "operator"):
-        options = {name: value for name, value in options.items() if name != "show"}
+    settings["max_iter"] = None if task.max_nfev is None else max(int(task.max_nfev) - 1, 0)
+    if task.units is not None:
+        settings.update(units=task.units, scaling="none")
+    if (task.tr_solver == "lsmr" and task.method != "lm") or kind in ("sparse", "operator"):
+        options = {name: value for name, value in task.tr_options.items() if name != "show"}
         return _UnitsSparse(**settings, **options)
-    return (_UnitsDogleg if method == "dogbox" else _UnitsLM)(**settings)
-
-
-def least_squares_in_unit(fit: Callable, unit: float, fun: Callable, x0: Any, jac: Any, *given: Any) -> OptimizeResult:
-    """Return the outcome of `least_squares` with residuals and Jacobian divided by a unit, in the caller's units.
-
-    Their squares are then ordinary numbers, where those of the caller's leave the range of floating point; the cost
-    in the outcome may be 0 or inf.
-    """
-    exact = Divided(jac, unit) if callable(jac) else jac
-    outcome = fit(Divided(fun, unit), x0, exact, *given)
-    with np.errstate(all="ignore"):
-        for name in ("fun", "jac", "grad", "cost", "optimality", "grad", "cost", "optimality"):
-            outcome[name] = outcome[name] * unit
-    return outcome
-
-
-class Divided:
-    """A user's function divided by a unit; picklable where the function is.
-
-    Parameters
-    ----------
-    function : callable
-    unit : float
-    """
-
-    def __init__(self, function: Callable, unit: float):
-        self.function, self.unit = function, unit
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Return function(...) / unit."""
-        found = self.function(*args, **kwargs)
-        if isinstance(found, LinearOperator) or scipy.sparse.issparse(found):
-            return found * (1.0 / self.unit)
-        return np.asarray(found) / self.unit
+    return (_UnitsDogleg if task.method == "dogbox" else _UnitsLM)(**settings)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from scipy.optimize import OptimizeResult
 
-from ..history import Record, Status
+from ..history import Record, Result, Status
 from ..linalg import norm
+from ..solvers import Solver
+from .failures import keep_best
 
 
 def user_callback(callback: Callable | None) -> Callable[[OptimizeResult], Any] | None:
@@ -131,3 +135,16 @@ class Watch:
             self.exhausted = True
             return Status.CALLBACK
         return None
+
+
+def run(solver: Solver, objective: Any, theta: np.ndarray, watch: Watch) -> Result:
+    """Return the solver's result; an exception passes on with the best point."""
+    try:
+        found = solver.minimize(objective, theta, watch)
+        if found.status is Status.INTERRUPTED:
+            raise KeyboardInterrupt
+    except BaseException as error:
+        best = watch.best
+        keep_best(error, None if best is None else best.theta, math.nan if best is None else best.value)
+        raise
+    return found
