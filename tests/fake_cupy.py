@@ -270,8 +270,8 @@ def _function(function):
     return wrapper
 
 
-def _build() -> dict[str, types.ModuleType]:
-    """Return the modules by name."""
+def _numpys() -> types.ModuleType:
+    """Return a module with what NumPy and CuPy share: functions take and return arrays of the device."""
     cupy = types.ModuleType("cupy")
     for name in np.__all__:
         value = getattr(np, name)
@@ -282,40 +282,52 @@ def _build() -> dict[str, types.ModuleType]:
     cupy.ndarray, cupy.__version__ = ndarray, "14.0.0"
     cupy.result_type = lambda *args: np.result_type(*(a._a if isinstance(a, ndarray) else a for a in args))
     cupy.finfo, cupy.iinfo, cupy.dtype = np.finfo, np.iinfo, np.dtype
+    return cupy
 
-    def asarray(a, dtype=None, order=None, **kwargs):
-        if isinstance(a, ndarray):
-            found = np.asarray(a._a, dtype=dtype, order=order)
-            return a if found is a._a else ndarray(found)
-        if isinstance(a, list | tuple) and any(isinstance(v, ndarray) for v in a):
-            return ndarray(np.asarray([v._a for v in a], dtype=dtype))
-        return ndarray(np.array(a, dtype=dtype, order=order or "K"))
 
-    def rubbish(shape, dtype=float, order="C"):
-        a = np.empty(shape, dtype=dtype, order=order)
-        a.view(np.uint8).fill(0xFF) if a.flags.c_contiguous and a.ndim and a.size else a.fill(np.array(-1, a.dtype))
-        return ndarray(a)
+def _asarray(a, dtype=None, order=None, **kwargs):
+    if isinstance(a, ndarray):
+        found = np.asarray(a._a, dtype=dtype, order=order)
+        return a if found is a._a else ndarray(found)
+    if isinstance(a, list | tuple) and any(isinstance(v, ndarray) for v in a):
+        return ndarray(np.asarray([v._a for v in a], dtype=dtype))
+    return ndarray(np.array(a, dtype=dtype, order=order or "K"))
 
-    def array(a, dtype=None, copy=True, order="K", ndmin=0):
-        found = asarray(a, dtype)
-        return found.copy() if found is a and copy else found
 
-    def asnumpy(a, stream=None, order="C", out=None, blocking=True):
-        return a.get(out=out) if isinstance(a, ndarray) else np.asarray(a)
+def _array(a, dtype=None, copy=True, order="K", ndmin=0):
+    found = _asarray(a, dtype)
+    return found.copy() if found is a and copy else found
 
-    cupy.asarray, cupy.array, cupy.asnumpy, cupy.empty = asarray, array, asnumpy, rubbish
-    cupy.empty_like = lambda a, **kwargs: rubbish(a.shape, kwargs.get("dtype", a.dtype))
-    cupy.get_array_module = lambda *args: cupy if any(isinstance(a, ndarray) for a in args) else np
 
+def _asnumpy(a, stream=None, order="C", out=None, blocking=True):
+    return a.get(out=out) if isinstance(a, ndarray) else np.asarray(a)
+
+
+def _rubbish(shape, dtype=float, order="C"):
+    """Return an array as `empty` may leave it: of NaN, or of -1."""
+    a = np.empty(shape, dtype=dtype, order=order)
+    a.view(np.uint8).fill(0xFF) if a.flags.c_contiguous and a.ndim and a.size else a.fill(np.array(-1, a.dtype))
+    return ndarray(a)
+
+
+def _linalg() -> types.ModuleType:
     linalg = types.ModuleType("cupy.linalg")
     for name in LINALG.split():
         value = getattr(np.linalg, name)
         setattr(linalg, name, value if isinstance(value, type) else _function(value))
     linalg.cholesky = _cholesky
+    return linalg
+
+
+def _build() -> dict[str, types.ModuleType]:
+    """Return the modules by name."""
+    cupy, cuda, linalg = _numpys(), _cuda(), _linalg()
+    cupy.asarray, cupy.array, cupy.asnumpy, cupy.empty = _asarray, _array, _asnumpy, _rubbish
+    cupy.empty_like = lambda a, **kwargs: _rubbish(a.shape, kwargs.get("dtype", a.dtype))
+    cupy.get_array_module = lambda *args: cupy if any(isinstance(a, ndarray) for a in args) else np
     fft = types.ModuleType("cupy.fft")
     for name in np.fft.__all__:
         setattr(fft, name, _function(getattr(np.fft, name)))
-    cuda = _cuda()
     cupy.linalg, cupy.fft, cupy.cuda = linalg, fft, cuda
     pool = types.SimpleNamespace(free_all_blocks=_freed, used_bytes=lambda: _held["bytes"], total_bytes=_pool)
     cupy.get_default_memory_pool = lambda: pool
