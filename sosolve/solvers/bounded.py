@@ -13,7 +13,7 @@ import numpy as np
 from ..history import InnerStop
 from ..linalg import dot, max_abs, norm
 from ..protocols import Point
-from .bounds import SUFFICIENT, Box, projected_gradient
+from .bounds import SUFFICIENT, Box, Region, projected_gradient
 from .newton import CGState
 from .quasi_newton import SAFE_CURVATURE
 from .subproblem import Subproblem, steihaug
@@ -100,11 +100,8 @@ class BoundedTrustRegion(TrustRegion):
         s, count, stop, hit = self._on_faces(point, model, box, free, state.radius, rtol)
         predicted = model.decrease(s)
         if hit:
-            ones = np.ones_like(s)
-            end = projected_gradient(
-                point.theta, point.grad, model.curvature, model.decrease, ones, box, free, state.radius
-            )
-            other = end - point.theta
+            region = Region(point.theta, np.ones_like(s), box, free, state.radius)
+            other = projected_gradient(region, model) - point.theta
             if not predicted >= (won := model.decrease(other)):
                 s, predicted = other, won
         solved = Subproblem(s, dot(point.grad, s), predicted, norm(s), count, stop)

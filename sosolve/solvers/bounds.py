@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..linalg import PivotedQR, norm, pivoted_qr
-from .least_squares_subproblem import ModelStep
+from ..linalg import norm
 
 #: Fraction of the linear decrease that the projected gradient step must keep; Conn, Gould and Toint (2000), 12.2.1.
 SUFFICIENT = 0.1
@@ -92,19 +92,72 @@ def _full(bound: object, name: str, size: int) -> np.ndarray:
     return values
 
 
-Subproblem = Callable[[PivotedQR, float, float], ModelStep]
+#: (free, r, radius, damping) -> the step in scaled variables, shape (p,), 0 in those that are not free; its damping.
+FreeStep = Callable[[np.ndarray, np.ndarray, float, float], tuple[np.ndarray, float]]
+
+
+class Region(NamedTuple):
+    """Where a step from theta may go: inside the box and ||D s|| <= radius.
+
+    Attributes
+    ----------
+    theta : ndarray of shape (p,)
+    scale : ndarray of shape (p,)
+        D.
+    box : Box
+    free : ndarray of shape (p,)
+        Variables that may move at first.
+    radius : float
+    """
+
+    theta: np.ndarray
+    scale: np.ndarray
+    box: Box
+    free: np.ndarray
+    radius: float
+
+
+class Model(Protocol):
+    """A quadratic model g's + s'Hs / 2 of how a step s changes the objective."""
+
+    @property
+    def g(self) -> np.ndarray:
+        """Its gradient at theta, shape (p,)."""
+
+    def curvature(self, d: np.ndarray) -> float:
+        """Return d'Hd."""
+
+    def decrease(self, s: np.ndarray) -> float:
+        """Return -(g's + s'Hs / 2)."""
+
+
+class ResidualModel(NamedTuple):
+    """The model of 1/2 ||r||^2 by r + J s.
+
+    Attributes
+    ----------
+    residual : ndarray of shape (m,)
+    jac : array, sparse array or LinearOperator of shape (m, p)
+    g : ndarray of shape (p,)
+        J'r.
+    """
+
+    residual: np.ndarray
+    jac: Any
+    g: np.ndarray
+
+    def curvature(self, d: np.ndarray) -> float:
+        """Return ||J d||^2."""
+        return float(np.square(self.jac @ d).sum())
+
+    def decrease(self, s: np.ndarray) -> float:
+        """Return (||r||^2 - ||r + J s||^2) / 2 without the cancellation of that difference."""
+        Js = self.jac @ s
+        return -float(self.residual @ Js) - 0.5 * float(Js @ Js)
 
 
 def bounded_step(
-    theta: np.ndarray,
-    residual: np.ndarray,
-    jac: np.ndarray,
-    scale: np.ndarray,
-    box: Box,
-    free: np.ndarray,
-    radius: float,
-    damping: float,
-    solve: Subproblem,
+    region: Region, model: ResidualModel, damping: float, solve: FreeStep
 ) -> tuple[np.ndarray, float, float]:
     """Return a step inside the box and the trust region, its damping and the decrease of the model.
 
@@ -114,19 +167,12 @@ def bounded_step(
 
     Parameters
     ----------
-    theta : ndarray of shape (p,)
-    residual : ndarray of shape (m,)
-    jac : ndarray of shape (m, p)
-    scale : ndarray of shape (p,)
-        D of the trust region ||D s|| <= radius.
-    box : Box
-    free : ndarray of shape (p,)
-        Variables that may move at first.
-    radius : float
+    region : Region
+    model : ResidualModel
     damping : float
         Where the search for lambda starts.
     solve : callable
-        (factor, radius, damping) -> ModelStep in scaled and permuted variables.
+        See `FreeStep`.
 
     Returns
     -------
@@ -136,52 +182,30 @@ def bounded_step(
     predicted : float
         -(g's + ||J s||^2 / 2).
     """
-    target, damping, hit = _active_set_target(theta, residual, jac, scale, box, free, radius, damping, solve)
-    predicted = _decrease(residual, jac, target - theta)
+    target, damping, hit = _active_set_target(region, model, damping, solve)
+    predicted = model.decrease(target - region.theta)
     if hit:
-        other = projected_gradient(
-            theta,
-            residual @ jac,
-            lambda d: float(np.square(jac @ d).sum()),
-            lambda s: _decrease(residual, jac, s),
-            scale,
-            box,
-            free,
-            radius,
-        )
-        other_predicted = _decrease(residual, jac, other - theta)
+        other = projected_gradient(region, model)
+        other_predicted = model.decrease(other - region.theta)
         if not predicted >= other_predicted:
             return other, math.nan, other_predicted
     return target, damping, predicted
 
 
 def _active_set_target(
-    theta: np.ndarray,
-    residual: np.ndarray,
-    jac: np.ndarray,
-    scale: np.ndarray,
-    box: Box,
-    free: np.ndarray,
-    radius: float,
-    damping: float,
-    solve: Subproblem,
+    region: Region, model: ResidualModel, damping: float, solve: FreeStep
 ) -> tuple[np.ndarray, float, bool]:
     """Return the target of the active-set iteration, its damping and whether a bound was hit."""
+    theta, scale, box, free, radius = region
     free, target, hit, left = free.copy(), theta.copy(), False, radius
     while free.any() and left > 0.0:
-        rest = residual + jac @ (target - theta) if hit else residual
-        factor = pivoted_qr(jac[:, free] / scale[free], rest)
-        found = solve(factor, left, damping)
-        step = np.empty_like(found.z)
-        step[factor.perm] = found.z
-        trial = theta.copy()
-        trial[free] += step / scale[free]
-        damping = found.damping
+        rest = model.residual + model.jac @ (target - theta) if hit else model.residual
+        step, damping = solve(free, rest, left, damping)
+        trial = np.where(free, theta + step / scale, target)
         clipped = box.clip(trial)
         beyond = free & (clipped != trial)
         if not beyond.any():
-            target[free] = trial[free]
-            break
+            return trial, damping, hit
         hit = True
         target[beyond] = clipped[beyond]
         free &= ~beyond
@@ -190,32 +214,13 @@ def _active_set_target(
     return target, damping, hit
 
 
-def projected_gradient(
-    theta: np.ndarray,
-    grad: np.ndarray,
-    curvature: Callable[[np.ndarray], float],
-    decrease: Callable[[np.ndarray], float],
-    scale: np.ndarray,
-    box: Box,
-    free: np.ndarray,
-    radius: float,
-) -> np.ndarray:
-    """Return a point along the projected scaled gradient path with a sufficient decrease of the model.
-
-    Parameters
-    ----------
-    theta, grad : ndarray of shape (p,)
-    curvature : callable
-        d -> d'Hd.
-    decrease : callable
-        s -> -(g's + s'Hs / 2).
-    scale, box, free, radius
-        See `bounded_step`.
-    """
-    g = np.where(free, grad, 0.0)
+def projected_gradient(region: Region, model: Model) -> np.ndarray:
+    """Return a point along the projected scaled gradient path with a sufficient decrease of the model."""
+    theta, scale, box, free, radius = region
+    g = np.where(free, model.g, 0.0)
     d = -g / scale**2
-    bent, length = curvature(d), norm(scale * d)
-    if length == 0.0:
+    bent, length = model.curvature(d), norm(scale * d)
+    if not 0.0 < length < math.inf:
         return theta
     t = -float(g @ d) / bent if bent > 0.0 else math.inf
     t = min(t, radius / length)
@@ -224,13 +229,7 @@ def projected_gradient(
     for _ in range(60):
         target = box.clip(theta + t * d)
         s = target - theta
-        if decrease(s) >= -SUFFICIENT * float(g @ s):
+        if model.decrease(s) >= -SUFFICIENT * float(g @ s):
             return target
         t *= 0.5
     return theta
-
-
-def _decrease(residual: np.ndarray, jac: np.ndarray, s: np.ndarray) -> float:
-    """Return (||r||^2 - ||r + J s||^2) / 2 without the cancellation of that difference."""
-    Js = jac @ s
-    return -float(residual @ Js) - 0.5 * float(Js @ Js)

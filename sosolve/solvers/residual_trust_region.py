@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from ..history import History, Result, Status
 from ..linalg import PivotedQR, norm, pivoted_qr
 from ..protocols import Objective
 from .base import Callback, Step
-from .bounds import bounded_step
+from .bounds import Region, ResidualModel, bounded_step
 from .least_squares_subproblem import ModelStep
 from .line_search import ROUNDING, decrease
 from .residual import EPS, STATIONARY, ResidualSolver, Stationarity, stationarity
@@ -229,22 +230,24 @@ class ResidualTrustRegion(ResidualSolver):
         slope = float(trial.grad @ (move.target - point.theta))
         return decrease(point.value, move.slope, trial.value, slope, 1.0)
 
+    def free_step(
+        self, J: np.ndarray, D: np.ndarray, free: np.ndarray, r: np.ndarray, radius: float, damping: float
+    ) -> tuple[np.ndarray, float]:
+        """Return the step in the free variables, scaled, shape (p,), and its damping; see `bounds.FreeStep`."""
+        factor = pivoted_qr(J[:, free] / D[free], r)
+        found = self.solve(factor, radius, damping)
+        step = np.zeros_like(D)
+        step[np.flatnonzero(free)[factor.perm]] = found.z
+        return step, found.damping
+
     def propose(self, point: Any, state: RegionState) -> TrialStep:
         """Return the trial step from the subproblem, inside the bounds."""
         J, r, D, theta = point.jac, point.residual, state.scale, point.theta
         box = self.box(theta.shape[0])
         if box is not None and state.here.free is not None:
-            target, damping, predicted = bounded_step(
-                theta,
-                r,
-                J,
-                D,
-                box,
-                state.here.free,
-                state.radius,
-                state.damping,
-                self.solve,
-            )
+            region = Region(theta, D, box, state.here.free, state.radius)
+            model, solve = ResidualModel(r, J, point.grad), partial(self.free_step, J, D)
+            target, damping, predicted = bounded_step(region, model, state.damping, solve)
             s = target - theta
             return TrialStep(target, norm(D * s), damping, predicted, float(point.grad @ s), None)
         factor = state.factor or pivoted_qr(J / D, r)

@@ -11,13 +11,10 @@ import scipy.sparse
 from scipy.sparse.linalg import LinearOperator, lsmr
 
 from ..linalg import PivotedQR, norm, pivoted_qr
-from .bounds import Box
+from .bounds import Box, Region, ResidualModel, bounded_step
 from .least_squares_subproblem import levenberg_marquardt
 from .residual import EPS, Stationarity, stationarity, stationarity_with
 from .residual_trust_region import RegionState, ResidualTrustRegion, TrialStep
-
-#: Fraction of the linear decrease that a projected gradient step must keep; Conn, Gould and Toint (2000), 12.2.1.
-SUFFICIENT = 0.1
 
 
 class Plane(NamedTuple):
@@ -79,25 +76,24 @@ class SparseLevenbergMarquardt(ResidualTrustRegion):
 
     def propose(self, point: Any, state: RegionState) -> TrialStep:
         """Return the trial step from the plane, inside the bounds."""
-        box = self.box(point.theta.shape[0])
-        hit = False
-        if box is None or state.here.free is None:
-            free = np.ones(point.theta.shape[0], dtype=bool)
-            plane: Any = state.factor or self.plane(point.jac, point.residual, state, free)
+        theta, D, free = point.theta, state.scale, state.here.free
+        box = self.box(theta.shape[0])
+        model = ResidualModel(point.residual, point.jac, point.grad)
+        plane: Any = None
+        if box is None or free is None:
+            plane = state.factor or self.plane(point.jac, point.residual, state, np.ones(theta.shape, dtype=bool))
             step, damping = _in_plane(plane, state.radius, state.damping)
-            target = point.theta + step / state.scale
+            target = theta + step / D
+            predicted = model.decrease(target - theta)
         else:
-            plane = None
-            target, damping, hit = self.bounded(point, state, box)
-        s = target - point.theta
-        predicted = _decrease(point, s)
-        if hit and box is not None:
-            other = _projected_gradient(point, state, box)
-            if not predicted >= _decrease(point, other - point.theta):
-                target, s = other, other - point.theta
-                predicted, damping = _decrease(point, s), math.nan
-        length, slope = norm(state.scale * s), float(point.grad @ s)
-        return TrialStep(target, length, damping, predicted, slope, plane)
+
+            def solve(free: np.ndarray, r: np.ndarray, radius: float, damping: float) -> tuple[np.ndarray, float]:
+                return _in_plane(self.plane(point.jac, r, state, free), radius, damping)
+
+            region = Region(theta, D, box, free, state.radius)
+            target, damping, predicted = bounded_step(region, model, state.damping, solve)
+        s = target - theta
+        return TrialStep(target, norm(D * s), damping, predicted, float(point.grad @ s), plane)
 
     def plane(self, J: Any, r: np.ndarray, state: RegionState, free: np.ndarray) -> Plane:
         """Return the plane of the gradient and of LSMR's step in the free variables, shape (p,)."""
@@ -123,25 +119,6 @@ class SparseLevenbergMarquardt(ResidualTrustRegion):
         basis = np.linalg.qr(np.stack(pair, axis=1))[0] if pair else np.zeros((mask.shape[0], 1))
         image = np.stack([J @ (mask * column) for column in basis.T], axis=1)
         return Plane(basis, pivoted_qr(image, r))
-
-    def bounded(self, point: Any, state: RegionState, box: Box) -> tuple[np.ndarray, float, bool]:
-        """Return the target of the active-set iteration, its damping, and whether a bound was hit."""
-        theta, D, free = point.theta, state.scale, np.array(state.here.free)
-        target, damping, left, hit = theta.copy(), state.damping, state.radius, False
-        while free.any() and left > 0.0:
-            rest = point.residual + point.jac @ (target - theta) if hit else point.residual
-            step, damping = _in_plane(self.plane(point.jac, rest, state, free), left, damping)
-            trial = np.where(free, theta + step / D, target)
-            clipped = box.clip(trial)
-            beyond = free & (clipped != trial)
-            if not beyond.any():
-                return trial, damping, hit
-            hit = True
-            target[beyond] = clipped[beyond]
-            free &= ~beyond
-            used = norm(D * (target - theta))
-            left = math.sqrt(max(state.radius**2 - used**2, 0.0)) if math.isfinite(state.radius) else state.radius
-        return target, damping, hit
 
     def advance(
         self, point: Any, state: RegionState, move: TrialStep, radius: float, damping: float, accepted: bool
@@ -173,27 +150,3 @@ def _in_plane(plane: Plane, radius: float, damping: float) -> tuple[np.ndarray, 
     """Return the damped step of the plane in scaled variables, shape (p,), and its lambda."""
     found = levenberg_marquardt(plane.factor, radius, damping)
     return plane.basis[:, plane.factor.perm] @ found.z, found.damping
-
-
-def _decrease(point: Any, s: np.ndarray) -> float:
-    """Return (||r||^2 - ||r + J s||^2) / 2 without the cancellation of that difference."""
-    Js = point.jac @ s
-    return -float(point.residual @ Js) - 0.5 * float(Js @ Js)
-
-
-def _projected_gradient(point: Any, state: RegionState, box: Box) -> np.ndarray:
-    """Return a point along the projected scaled gradient path with a sufficient decrease of the model."""
-    g = np.where(np.asarray(state.here.free), point.grad, 0.0)
-    d = -g / state.scale**2
-    Jd = point.jac @ d
-    curvature, length = float(Jd @ Jd), norm(state.scale * d)
-    if not 0.0 < length < math.inf:
-        return point.theta
-    t = min(-float(g @ d) / curvature if curvature > 0.0 else math.inf, state.radius / length)
-    for _ in range(60):
-        target = box.clip(point.theta + t * d)
-        s = target - point.theta
-        if _decrease(point, s) >= -SUFFICIENT * float(g @ s):
-            return target
-        t *= 0.5
-    return point.theta
