@@ -244,6 +244,34 @@ def test_a_model_that_returns_the_same_array_again():
         )
 
 
+PIECES = {
+    "where(x < c, a + b*x, a + b*c)": (lambda x, c, a, b: np.where(x < c, a + b * x, a + b * c), [2.1, 1.0, 0.8]),
+    "a + b*x + d*maximum(x - c, 0)": (
+        lambda x, a, b, d, c: a + b * x + d * np.maximum(x - c, 0.0),
+        [1.0, 0.5, -1.2, 2.6],
+    ),
+    "where(x > t0, a*log(1 + k*(x - t0)), 0) + y0": (
+        lambda x, t0, a, k, y0: np.where(x > t0, a * np.log1p(k * np.maximum(x - t0, 0.0)), 0.0) + y0,
+        [1.2, 2.0, 0.9, 0.3],
+    ),
+}
+
+
+@pytest.mark.parametrize("formula", PIECES)
+def test_formulas_in_pieces(formula, short):
+    """Their derivatives are those of the piece: NumPy, machine code and the search for starts agree with a function."""
+    f, true = PIECES[formula]
+    y, p0 = f(X, *true) + NOISE, 1.1 * np.array(true)
+    p, C = curve_fit(f, X, y, p0)
+    found = [curve_fit(formula, X, y, p0), curve_fit(formula, X, y)]
+    assert None not in short
+    compiled.compile_now(parse(formula, 1))
+    found.append(curve_fit(formula, X, y, p0))
+    for popt, pcov in found:
+        np.testing.assert_allclose(popt, p, rtol=1e-7)
+        np.testing.assert_allclose(np.diag(pcov), np.diag(C), rtol=1e-5)
+
+
 def test_data_without_noise(short):
     """Residuals at the rounding level end a fit; so does a start at the optimum."""
     for start in ([1.0, 1.0, 1.0], [2.5, 1.3, 0.5]):

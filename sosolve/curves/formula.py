@@ -23,7 +23,9 @@ def parse(text: str, predictors: int | Sequence[str]) -> Formula:
     ----------
     text : str
         Numbers, names, `+ - * / **`, parentheses and calls of the functions in `sosolve.curves.FUNCTIONS`; at most
-        2000 characters, 500 nodes and 50 levels.
+        2000 characters, 500 nodes and 50 levels. `where(x < c, a, b)` is a where the comparison holds (< <= > >= == !=,
+        or a chain such as 0 < x < c) and b elsewhere; its derivatives are those of the branch taken, so that a
+        breakpoint c of a curve that jumps there has the derivative 0, and no standard error.
     predictors : sequence of str, or int
         Names of the columns of X; or their number d, and then the names are x0 .. x{d-1}, and x where d is 1. `pi`
         and `e` are constants unless a column bears the name. Every other name is a parameter.

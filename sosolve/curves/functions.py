@@ -7,6 +7,7 @@ writing it in NumPy, in scalar Python (which Numba compiles) and in CUDA C++.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,6 +33,8 @@ class Known:
         Templates of the code. `scalar` is Python that Numba compiles.
     inline : bool
         True where a template uses an argument more than once: arguments must then be plain names.
+    branches : bool
+        True where the first argument only chooses one of the others: the derivative is that of the chosen one.
     """
 
     arity: int
@@ -42,6 +45,7 @@ class Known:
     scalar: str
     cuda: str
     inline: bool = False
+    branches: bool = False
 
 
 def _same(name: str, slope: Callable, plain: Callable | None = None) -> Known:
@@ -119,7 +123,56 @@ FUNCTIONS: dict[str, Known] = {
         "({0} > {1} || {0} != {0} ? {0} : {1})",
         inline=True,
     ),
+    "hypot": Known(
+        2,
+        math.hypot,
+        (lambda F, u, v: u / _radius(F, u, v), lambda F, u, v: v / _radius(F, u, v)),
+        lambda s, u, v: s.sqrt(u**2 + v**2),
+        "hypot({0}, {1})",
+        "hypot({0}, {1})",
+        "hypot({0}, {1})",
+    ),
+    "atan2": Known(
+        2,
+        math.atan2,
+        (
+            lambda F, u, v: v / _radius(F, u, v) / _radius(F, u, v),
+            lambda F, u, v: -u / _radius(F, u, v) / _radius(F, u, v),
+        ),
+        lambda s, u, v: s.atan2(u, v),
+        "arctan2({0}, {1})",
+        "atan2({0}, {1})",
+        "atan2({0}, {1})",
+    ),
+    # 0 below 0, 1 above, v at 0, as NumPy has it.
+    "heaviside": Known(
+        2,
+        lambda u, v: float(u > 0.0) if u else v,
+        (lambda F, u, v: 0, lambda F, u, v: 1 - F.sign(u) ** 2),
+        lambda s, u, v: s.Piecewise((1, u > 0), (0, u < 0), (v, True)),
+        "heaviside({0}, {1})",
+        "(1.0 if {0} > 0.0 else (0.0 if {0} < 0.0 else ({1} if {0} == 0.0 else {0})))",
+        "({0} > 0.0 ? 1.0 : ({0} < 0.0 ? 0.0 : ({0} == 0.0 ? {1} : {0})))",
+        inline=True,
+    ),
+    # The second argument where the first, a comparison or a number, is not 0, else the third.
+    "where": Known(
+        3,
+        lambda c, u, v: u if c else v,
+        (lambda F, c, u, v: 0, lambda F, c, u, v: F.where(c, 1, 0), lambda F, c, u, v: F.where(c, 0, 1)),
+        lambda s, c, u, v: s.Piecewise((u, c if isinstance(c, s.logic.boolalg.Boolean) else s.Ne(c, 0)), (v, True)),
+        "where({0}, {1}, {2})",
+        "({1} if {0} != 0.0 else {2})",
+        "({0} != 0.0 ? {1} : {2})",
+        branches=True,
+    ),
 }
+
+
+def _radius(F, u, v):
+    """Return the length of (u, v), the least normal number at (0, 0): slopes there are 0."""
+    return F.maximum(F.hypot(u, v), F.number(np.finfo(np.float64).tiny))
+
 
 ALIASES = {
     "arcsin": "asin",
@@ -128,6 +181,7 @@ ALIASES = {
     "arcsinh": "asinh",
     "arccosh": "acosh",
     "arctanh": "atanh",
+    "arctan2": "atan2",
     "ln": "log",
 }
 
@@ -139,7 +193,18 @@ def _power_slope_exponent(F, base, exponent):
     return F.power(base, exponent) * F.safelog(base)
 
 
-#: Functions that only derivatives and powers bring in. safelog(u) is log(u), and 0 at u = 0.
+def _comparison(sign: str, numpy: str, holds: Callable[[float, float], bool]) -> Known:
+    """Return the row of a comparison: 1 where it holds, else 0, with slopes of 0."""
+    nothing = (lambda F, u, v: 0, lambda F, u, v: 0)
+    scalar, cuda = f"(1.0 if {{0}} {sign} {{1}} else 0.0)", f"({{0}} {sign} {{1}} ? 1.0 : 0.0)"
+    name = {"<": "Lt", "<=": "Le", "==": "Eq", "!=": "Ne"}[sign]
+    return Known(
+        2, lambda u, v: float(holds(u, v)), nothing, lambda s, u, v: getattr(s, name)(u, v), numpy, scalar, cuda
+    )
+
+
+#: Functions that derivatives, powers and comparisons bring in. safelog(u) is log(u), and 0 at u = 0; masked(w, u) is
+#: w u, and 0 where w is, whatever u: the weight w of a branch that was not chosen.
 INTERNAL: dict[str, Known] = {
     "power": Known(
         2,
@@ -160,6 +225,29 @@ INTERNAL: dict[str, Known] = {
         "({0} != 0.0 ? log({0}) : 0.0)",
         inline=True,
     ),
+    "masked": Known(
+        2,
+        lambda w, u: w * u if w else 0.0,
+        (lambda F, w, u: u, lambda F, w, u: w),
+        lambda s, w, u: w * u,
+        "masked({0}, {1})",
+        "({0}*{1} if {0} != 0.0 else 0.0)",
+        "({0} != 0.0 ? {0}*{1} : 0.0)",
+        inline=True,
+    ),
+    "less": _comparison("<", "less({0}, {1})", operator.lt),
+    "less_equal": _comparison("<=", "less_equal({0}, {1})", operator.le),
+    "equal": _comparison("==", "equal({0}, {1})", operator.eq),
+    "not_equal": _comparison("!=", "not_equal({0}, {1})", operator.ne),
+    "both": Known(
+        2,
+        lambda u, v: u * v,
+        (lambda F, u, v: 0, lambda F, u, v: 0),
+        lambda s, u, v: s.And(u, v),
+        "logical_and({0}, {1})",
+        "({0}*{1})",
+        "({0}*{1})",
+    ),
 }
 
 
@@ -175,6 +263,11 @@ def toolbox():
     class Toolbox:
         number = staticmethod(sympy.Float)
 
+    def chosen(self, symbol):
+        test, *parts = self.args
+        parts = [part.diff(symbol) for part in parts]
+        return parts[0] if len(set(parts)) == 1 else self.func(test, *parts)
+
     def make(name: str, known: Known):
         def fdiff(self, argindex=1):
             return sympy.sympify(known.slopes[argindex - 1](Toolbox, *self.args))
@@ -185,6 +278,8 @@ def toolbox():
             "fdiff": fdiff,
             "_should_evalf": classmethod(lambda cls, argument: -1),
         }
+        if known.branches:
+            body["_eval_derivative"] = chosen
         return type(f"so_{name}", (sympy.Function,), body)
 
     for name, known in (FUNCTIONS | INTERNAL).items():
@@ -198,6 +293,10 @@ def _numpy_expit(u):
 
 def _numpy_safelog(u):
     return np.log(u + (u == 0.0))
+
+
+def _numpy_masked(w, u):
+    return np.where(w == 0.0, 0.0, w * u)
 
 
 @lru_cache(maxsize=2)
@@ -218,6 +317,8 @@ def numpy_function(name: str) -> Callable:
             return _numpy_expit
         case "safelog":
             return _numpy_safelog
+        case "masked":
+            return _numpy_masked
         case "erf" | "erfc":
             return _compiled(name)
     return getattr(np, name)

@@ -25,7 +25,9 @@ MAX_CHARACTERS, MAX_NODES, MAX_DEPTH = 2000, 500, 50
 
 CONSTANTS = {"pi": math.pi, "e": math.e}
 
-_TOKEN = re.compile(r"(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>[^\W\d]\w*)|(?P<sign>\*\*|[-+*/(),])")
+_TOKEN = re.compile(
+    r"(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>[^\W\d]\w*)|(?P<sign>\*\*|[<>=!]=|[-+*/(),<>])"
+)
 _HINTS = {
     "^": "write ** for a power",
     "=": "give the right-hand side alone, without 'y ='",
@@ -36,6 +38,15 @@ _HINTS = {
     ".": "write a number as 0.5 and a function by its bare name, exp(x) rather than np.exp(x)",
 }
 _WHITELIST = "numbers, names, + - * / **, parentheses and calls of known functions"
+#: Comparisons as functions, and whether their sides are to be exchanged. The scan has refused `is` and `in`.
+_COMPARISONS: dict[type, tuple[str, bool]] = {
+    ast.Lt: ("less", False),
+    ast.LtE: ("less_equal", False),
+    ast.Gt: ("less", True),
+    ast.GtE: ("less_equal", True),
+    ast.Eq: ("equal", False),
+    ast.NotEq: ("not_equal", False),
+}
 _OTHERWISE = "pass a Python function as the model where a formula is not enough"
 
 
@@ -86,7 +97,7 @@ class Power:
 
 @dataclass(frozen=True)
 class Call:
-    """A known function of one or two parts."""
+    """A known function, or a comparison, of one to three parts."""
 
     function: str
     parts: tuple[Tree, ...]
@@ -239,6 +250,9 @@ class _Reader:
                 return Power(base, exponent)
             case ast.Call(ast.Name(id), args, []):
                 return self._call(node, id, args, depth)
+            case ast.Compare():
+                advice = "write where(x < c, a, b), a where the comparison holds and b elsewhere"
+                raise self._refuse(node, "a comparison", "one as the first argument of where alone", advice)
         raise self._refuse(node, f"{type(node).__name__} syntax", _WHITELIST, _OTHERWISE)
 
     def _number(self, node: ast.expr, function, *arguments: float) -> Number:
@@ -296,10 +310,25 @@ class _Reader:
         if len(args) != known.arity:
             received = f"{len(args)} arguments of {name!r}"
             raise self._refuse(node, received, f"{known.arity}", "correct the call; arguments go by position")
+        if name == "where" and isinstance(args[0], ast.Compare):
+            first = self._comparison(args[0], depth + 1)
+            return Call(name, (first, *(self.read(argument, depth + 1) for argument in args[1:])))
         parts = tuple(self.read(argument, depth + 1) for argument in args)
         if all(isinstance(part, Number) for part in parts):
             return self._number(node, known.fold, *(part.value for part in parts))
         return Call(name, parts)
+
+    def _comparison(self, node: ast.Compare, depth: int) -> Tree:
+        """Return a comparison, or a chain of two that must both hold, as calls."""
+        if len(node.ops) > 2:
+            received = f"a chain of {len(node.ops)} comparisons"
+            raise self._refuse(node, received, "one, or two as in 0 < x < c", "put a where into another")
+        sides = [self.read(side, depth + 1) for side in (node.left, *node.comparators)]
+        calls = []
+        for sign, left, right in zip(node.ops, sides[:-1], sides[1:], strict=True):
+            function, exchanged = _COMPARISONS[type(sign)]
+            calls.append(Call(function, (right, left) if exchanged else (left, right)))
+        return calls[0] if len(calls) == 1 else Call("both", tuple(calls))
 
 
 def normal(name: str) -> str:

@@ -24,7 +24,7 @@ KINDS = {"Array": ARRAY, "Callable": ARRAY, "float": FLOAT, "int": INT, "bool": 
 INTRINSIC = {"sqrt": "llvm.sqrt.f64", "fabs": "llvm.fabs.f64", "floor": "llvm.floor.f64"}
 MATHS = {
     "exp", "expm1", "log", "log10", "log2", "log1p", "pow", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh",
-    "tanh", "asinh", "acosh", "atanh", "erf", "erfc",
+    "tanh", "asinh", "acosh", "atanh", "erf", "erfc", "hypot", "atan2",
 }  # fmt: skip
 #: The first version whose language has one kind of pointers and says of functions what memory they touch.
 FIRST_LLVM = 16
@@ -71,7 +71,7 @@ def translated(source: str, constants: Mapping[str, float], summed: Collection[s
     called: set[str] = set()
     text = [_Function(node, known, constants, node.name in summed, called).text() for node in functions]
     for name in sorted(called):
-        arguments = ", ".join([FLOAT] * (2 if name == "pow" else 1))
+        arguments = ", ".join([FLOAT] * (2 if name in ("pow", "hypot", "atan2") else 1))
         text.append(f"declare double @{name}({arguments}){'' if name in INTRINSIC.values() else PURE}")
     return "\n".join(text)
 

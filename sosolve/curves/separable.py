@@ -1,8 +1,9 @@
 """Which parameters a formula is linear in, and the model split into offset + sum of coefficient times parameter.
 
 Everything is decided on the tree of the text: f is linear in a set S of parameters when no product multiplies two
-parts with members of S, no divisor, exponent, base or argument of a function holds one. That is sound, and complete
-but for disguises such as exp(log(a)). Used for variable projection (Golub and Pereyra, SIAM J. Numer. Anal. 10, 1973).
+parts with members of S, no divisor, exponent, base or argument of a function holds one, but for the branches of
+`where`. That is sound, and complete but for disguises such as exp(log(a)). Used for variable projection (Golub and
+Pereyra, SIAM J. Numer. Anal. 10, 1973).
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ def linear_names(tree: Tree, parameters: tuple[str, ...]) -> tuple[str, ...]:
             return {tree.id} & clash.keys()
         inner = [visit(part) for part in children(tree)]
         seen: set[str] = set().union(*inner)
-        if isinstance(tree, Power | Call):
+        if is_choice(tree):
+            bent.update(inner[0])
+        elif isinstance(tree, Power | Call):
             bent.update(seen)
         if isinstance(tree, Product):
             seen = set()
@@ -44,6 +47,11 @@ def linear_names(tree: Tree, parameters: tuple[str, ...]) -> tuple[str, ...]:
         if name not in bent and not clash[name] & chosen:
             chosen.add(name)
     return tuple(name for name in parameters if name in chosen)
+
+
+def is_choice(tree: Tree) -> bool:
+    """Return whether a tree is one of two parts, as its first part says."""
+    return isinstance(tree, Call) and tree.function == "where"
 
 
 def split(tree: Tree, linear: tuple[str, ...]) -> tuple[Tree, tuple[Tree, ...]]:
@@ -80,6 +88,10 @@ def _parts(tree: Tree, chosen: frozenset[str]) -> dict[str | None, Tree]:
                 key: Product(signs, (*parts[:at], inner, *parts[at + 1 :]))
                 for key, inner in _parts(parts[at], chosen).items()
             }
+        case Call(function, (test, *branches)) if is_choice(tree):
+            first, second = (_parts(branch, chosen) for branch in branches)
+            zero = Number(0.0)
+            return {key: Call(function, (test, first.get(key, zero), second.get(key, zero))) for key in first | second}
     raise ValueError(f"received a tree that is not linear in {sorted(chosen)}; expected one: choose other parameters")
 
 

@@ -14,7 +14,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
 
-from .functions import FUNCTIONS, toolbox
+from .functions import FUNCTIONS, INTERNAL, toolbox
 from .grammar import Call, Name, Negative, Number, Power, Product, Sum, Tree
 
 #: Integer exponents up to this size are repeated products (at most nine); the rounding of more would exceed pow's.
@@ -117,6 +117,7 @@ class _Builder:
         named = [known for known in self.sums if str(known)[0] == "v"]
         moving = {*wrt, *named}
         parts = defaultdict(list)
+        masked, F = set(), toolbox()
         for symbol in sorted(output.free_symbols & moving, key=str):
             parts[symbol].append(output.diff(symbol))
         # A sum's terms mention only sums made before it, so one sweep from the last to the first is complete.
@@ -125,11 +126,20 @@ class _Builder:
             if weight == 0:
                 continue
             if not (weight.is_Number or weight.is_Symbol or (-weight).is_Symbol):
+                is_masked = weight.has(F.where, F.masked) or not masked.isdisjoint(weight.free_symbols)
                 weight = self.name((weight,), "w")
+                if is_masked:
+                    masked.add(weight)
             for term in self.sums[symbol]:
                 for inner in sorted(term.free_symbols & moving, key=str):
-                    parts[inner].append(weight * term.diff(inner))
+                    slope = term.diff(inner)
+                    parts[inner].append(weight * slope if weight not in masked else _masked(F, weight, slope))
         return [self.sympy.Add(*parts.get(symbol, ())) for symbol in wrt]
+
+
+def _masked(F, weight, slope):
+    """Return weight times slope, 0 where the weight is: a branch that is not taken may have slopes of inf or NaN."""
+    return weight * slope if slope.is_Number else F.masked(weight, slope)
 
 
 def program(trees: tuple[Tree, ...], symbols: dict, wrt: list, values: bool = True) -> Program:
@@ -211,7 +221,7 @@ def plain(tree: Tree):
         case Power(base, exponent):
             return sympy.Pow(plain(base), plain(exponent), evaluate=False)
         case Call(function, parts):
-            return FUNCTIONS[function].plain(sympy, *(plain(part) for part in parts))
+            return (FUNCTIONS | INTERNAL)[function].plain(sympy, *(plain(part) for part in parts))
     terms = [
         plain(part) if sign > 0 else plain(Negative(part)) if isinstance(tree, Sum) else _inverse(part)
         for sign, part in zip(tree.signs, tree.parts, strict=True)

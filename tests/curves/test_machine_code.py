@@ -111,11 +111,21 @@ def test_missing_functions_and_versions(monkeypatch):
 
 
 HOSTILE = [0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 3.0, 30.0, -700.0, 710.0, 1e200, -1e200, math.inf, -math.inf, math.nan]
-CALLS = [f"a*{name}({'b*x' if known.arity == 1 else 'b*x, a'})" for name, known in FUNCTIONS.items()]
+CALLS = [f"a*{name}({', '.join(['b*x', 'a', 'b'][: known.arity])})" for name, known in FUNCTIONS.items()]
 
 
 @pytest.mark.parametrize(
-    "text", [*CALLS, "a*x**b", "a**x + b", "a/(x - b)", "a*x**-3 + b**5", "sqrt(a - x)*log(b + x)", "a*exp(b*x)**2"]
+    "text",
+    [
+        *CALLS,
+        "a*x**b",
+        "a**x + b",
+        "a/(x - b)",
+        "a*x**-3 + b**5",
+        "sqrt(a - x)*log(b + x)",
+        "a*exp(b*x)**2",
+        "where(x < a, b*log(a - x), b)",
+    ],
 )
 def test_hostile_numbers(text):
     """NaN, inf and digits of functions and powers are NumPy's, at negative bases, poles and overflow."""
