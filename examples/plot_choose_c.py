@@ -29,8 +29,8 @@ for name, cv in (("five folds", 5), ("approximate leave-one-out", "alo")):
     print(f"{name:26} C = {searches[name].C_:.3g}, {len(settings['Cs'])} values of C in {seconds:.2f} s")
 
 # %%
-# Left: the log loss on rows that were left out, with its standard deviation over the folds. Right: the coefficients of
-# all rows; those that the penalty has not shrunk at the chosen C are named.
+# Left: the log loss on rows that were left out, with the standard error of its mean over the folds. Right: the
+# coefficients of all rows; the five largest at the chosen C are named, and the others grey.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.4), layout="constrained")
 for color, (name, search) in zip(("C0", "C1"), searches.items(), strict=True):
@@ -39,10 +39,11 @@ for color, (name, search) in zip(("C0", "C1"), searches.items(), strict=True):
     if len(loss) > 1:
         error = loss.std(axis=0) / np.sqrt(len(loss))
         left.fill_between(search.Cs_, loss.mean(axis=0) - error, loss.mean(axis=0) + error, color=color, alpha=0.2)
-    left.axvline(search.C_, color=color, linestyle=":", linewidth=1.2)
+    left.axvline(search.C_, color=color, linestyle=":", linewidth=1.2, label=f"its choice, C = {search.C_:.3g}")
 left.set(xscale="log", yscale="log", xlabel="C, the inverse strength of the penalty", ylabel="log loss [nats per row]")
 left.set_title("Rows that were left out")
-left.legend(frameon=False)
+left.set_ylim(top=1.6)
+left.legend(frameon=False, loc="upper left", fontsize=8)
 
 search = searches["approximate leave-one-out"]
 paths = search.coefs_paths_[0, 0, :, 0, :-1]

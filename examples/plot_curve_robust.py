@@ -24,7 +24,8 @@ X = time[:, None]
 fits = {loss: NonlinearLeastSquares("a*exp(-b*x) + c", loss=loss).fit(X, counts) for loss in ("linear", "soft_l1")}
 for loss, fit in fits.items():
     low, high = fit.conf_int()["b"]
-    print(f"{loss:8} b = {fit.params_['b']:.3f}, 95 % from {low:.3f} to {high:.3f} (true: 0.7), scale {fit.f_scale_}")
+    scale = "" if fit.f_scale_ is None else f", scale of the loss {fit.f_scale_:.3g}"
+    print(f"{loss:8} b = {fit.params_['b']:.3f}, 95 % from {low:.3f} to {high:.3f} (true: 0.7){scale}")
 
 # %%
 # Left: the sparks lift the curve, and the band is wide because the noise looks large. Right: the same points, no harm.

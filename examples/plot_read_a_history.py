@@ -54,15 +54,17 @@ top.set(yscale="log", ylabel="relative gap", title="Small steps first: what a fi
 middle.set(yscale="log", ylabel="radius")
 bottom.set(ylabel="CG iterations", xlabel="iteration")
 bottom.xaxis.get_major_locator().set_params(integer=True)
-top.legend(frameon=False)
+for face, meaning in (("0.4", "ended at the boundary"), ("white", "solved inside it")):
+    top.plot([], [], linestyle="", marker="o", markersize=5, color="0.4", markerfacecolor=face, label=meaning)
+top.legend(frameon=False, loc="lower left")
 for ax in (top, middle, bottom):
     ax.grid(True, linewidth=0.5, alpha=0.4)
 
 # %%
-# Filled markers first: every step is as long as its region allows, the radius doubles almost each time, and the gap
+# Filled markers first: every step is as long as its region allows, the radius doubles in most of them, and the gap
 # hardly moves. Then the region is large enough, the markers open and Newton's method takes over. The last iteration
-# only confirms the Newton decrement and moves nothing. The price is several iterations but few passes over the data:
-# conjugate gradients that meet the boundary of a small region end after one product.
+# only confirms the Newton decrement and moves nothing. The price is 23 iterations in place of 10, but 67 passes over
+# the data in place of 41: conjugate gradients that meet the boundary of a small region end after one product.
 
 parser = argparse.ArgumentParser(description="Draw the history of a trust region with two first radii.")
 default = Path(sys.argv[0]).resolve().parent / "output"

@@ -104,6 +104,8 @@ def as_sklearn(clf) -> SklearnLogisticRegression:
     ------
     NotFittedError
         If `clf` is not fitted.
+    TypeError
+        If it is no linear classifier of sosolve.
 
     Examples
     --------
@@ -117,6 +119,12 @@ def as_sklearn(clf) -> SklearnLogisticRegression:
     """
     from sklearn.utils.validation import check_is_fitted
 
+    if not isinstance(clf, CLASSIFIERS):
+        names = ", ".join(kind.__name__ for kind in CLASSIFIERS)
+        raise TypeError(
+            f"received an object of type {type(clf).__name__}; expected one of {names}: pass it, of a pipeline the "
+            "last step"
+        )
     check_is_fitted(clf)
     coef = clf.coef_.toarray() if scipy.sparse.issparse(clf.coef_) else to_host(clf.coef_)
     intercept = to_host(clf.intercept_)

@@ -118,11 +118,18 @@ class CurveFitDisplay:
 
         Raises
         ------
+        AttributeError
+            If the estimator is no fitted curve.
         ValueError
             If X has several columns or the lengths differ.
         ImportError
             If matplotlib is not installed.
         """
+        if not hasattr(estimator, "curves_"):
+            raise AttributeError(
+                f"received a {type(estimator).__name__} without curves_; expected a fitted NonlinearLeastSquares: call "
+                "fit first, and take the last step of a pipeline"
+            )
         x, names = _column(X, y)
         y = np.asarray(y, dtype=np.float64)
         y = y[:, output] if y.ndim == 2 else y

@@ -42,6 +42,7 @@ def check_loss(loss: Loss, y, *, z=None, extreme: float | None = 1e4, rtol: floa
     AssertionError
         With what was found, what was expected and what to look at.
     """
+    _expect(isinstance(loss, Loss), f"{loss!r}", "an instance of a class derived from Loss", "the argument")
     y = np.array(y, dtype=np.float64)
     n, K = len(y), loss.n_outputs
     rng = np.random.default_rng(0)
@@ -129,6 +130,7 @@ def check_solver(solver: Solver, *, rtol: float = 1e-6) -> None:
     AssertionError
         With what was found, what was expected and what to look at.
     """
+    _expect(isinstance(solver, Solver), f"{solver!r}", "an instance of a class derived from Solver", "the argument")
     limit = solver.max_iter
     try:
         for name, make in (("ridge regression", _ridge), ("logistic regression", _logistic)):

@@ -159,3 +159,5 @@ def test_as_sklearn_not_fitted():
     for Classifier in CLASSIFIERS:
         with pytest.raises(NotFittedError):
             as_sklearn(Classifier())
+    with pytest.raises(TypeError, match=r"type int; expected one of LogisticRegression.*the last step"):
+        as_sklearn(3)

@@ -88,6 +88,8 @@ def test_what_cannot_be_drawn(fit, monkeypatch):
         CurveFitDisplay.from_estimator(fit, np.c_[X, X], Y)
     with pytest.raises(ValueError, match="X with 30 rows and y with 3"):
         CurveFitDisplay.from_estimator(fit, X, Y[:3])
+    with pytest.raises(AttributeError, match="without curves_; expected a fitted NonlinearLeastSquares"):
+        CurveFitDisplay.from_estimator(NonlinearLeastSquares("a*x"), X, Y)
     real = builtins.__import__
 
     def without(name, *args, **kwargs):

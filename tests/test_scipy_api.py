@@ -428,6 +428,20 @@ def test_columns_whose_names_the_formula_does_not_use():
     assert curve_fit("a*exp(-b*x) + c", pd.DataFrame({"time (s)": x}), y)[0] == pytest.approx(want)
 
 
+def test_models_of_the_library_go_by_name():
+    """They begin at their own guess, which gives a width its sign; a slip of the pen is no constant."""
+    x = np.linspace(0.0, 4.0, 30)
+    y = np.exp(-((x - 2.0) ** 2))
+    np.testing.assert_allclose(curve_fit("gaussian", x, y)[0], [1.0, 2.0, np.sqrt(0.5)], rtol=1e-7)
+    with pytest.raises(ValueError, match="did you mean gaussian"):
+        curve_fit("gausian", x, y)
+    with pytest.raises(ValueError, match="2 columns for the model 'gaussian', a curve over one predictor"):
+        curve_fit("gaussian", np.stack([x, x]), y)
+    with pytest.raises(TypeError, match="missing 1") as caught:
+        curve_fit(lambda x, a, b: a * x + b, x, y, p0=[1.0])
+    assert "one starting value for each parameter" in caught.value.__notes__[0]
+
+
 def test_default_starts_of_functions_are_told():
     """A function begins at ones, as in SciPy; what goes wrong from there says so."""
     x = np.linspace(0.0, 4.0, 30)

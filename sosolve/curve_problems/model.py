@@ -9,6 +9,7 @@ import numpy as np
 
 from ..curves import CurveForm, Formula, library, parse
 from ..curves.grammar import normal, scan
+from .slips import add_remedy
 
 
 class LinearColumns:
@@ -134,16 +135,14 @@ class CallableModel:
         x.flags.writeable = False
         try:
             return function(x, *theta)  # type: ignore[misc]
-        except ValueError as error:
-            if "read-only" not in str(error):
-                error.add_note(self._where(function, theta))
-                raise
-            raise ValueError(
-                f"the model {_name_of(function)} writes into x; x holds the data of the fit and is read-only: work "
-                "on a copy (x = x.copy()), or write without in-place operators such as x -= a"
-            ) from error
         except Exception as error:
+            if isinstance(error, ValueError) and "read-only" in str(error):
+                raise ValueError(
+                    f"the model {_name_of(function)} writes into x; x holds the data of the fit and is read-only: work "
+                    "on a copy (x = x.copy()), or write without in-place operators such as x -= a"
+                ) from error
             error.add_note(self._where(function, theta))
+            add_remedy(error)
             raise
 
     def _where(self, function, theta: np.ndarray) -> str:
@@ -188,8 +187,8 @@ def resolve_model(model, jac, feature_names: Sequence[str] | None, d: int, p0) -
         )
     if model is None:
         return ExactModel(LinearColumns(d))
-    if isinstance(model, str) and model in library.names():
-        model = library.model(model)
+    if isinstance(model, str):
+        model = library.named(model) or model
     if isinstance(model, CurveForm):
         _check_one_column(model.name, d)
         return ExactModel(model.formula, None, model)

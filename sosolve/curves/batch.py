@@ -180,7 +180,7 @@ def _on_threads(solve: Callable[[int, int], None], points, advance: Callable[[in
 def _model_of(model, jac, d: int) -> tuple[CurveForm | None, Formula | None]:
     """Return (library model, formula) of whatever was given; None where there is none."""
     if isinstance(model, str):
-        model = library.model(model) if model in library.names() else parse(model, d)
+        model = library.named(model) or parse(model, d)
     form = model if isinstance(model, CurveForm) else None
     formula = form.formula if form is not None else model
     if not isinstance(formula, Formula):

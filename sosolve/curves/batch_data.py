@@ -75,7 +75,7 @@ class Table:
         if self.x_is_shared and x.shape not in ((self.n,), (self.n, self.d)):
             raise ValueError(
                 f"received x of shape {x.shape} with y of shape {y.shape}; expected ({self.n},) or ({self.n}, d) for x "
-                f"shared by all fits, or {y.shape} or {(*y.shape, 'd')} for one of each fit: check the order of axes"
+                f"of all fits, or {y.shape} or ({self.m}, {self.n}, d) for one of each fit: check the order of axes"
             )
         if spread is not None and spread.shape not in ((), (self.n,), y.shape):
             raise ValueError(
@@ -233,9 +233,10 @@ def arrange(x, y, sigma, weights, lengths) -> Table | Ragged:
         return points
     y = real("y", y)
     if y.ndim != 2 or 0 in y.shape:
+        advice = "for a single curve pass y[None, :]" if y.ndim < 2 else "for an image pass y.reshape(-1, y.shape[-1])"
         raise ValueError(
             f"received y of shape {y.shape}; expected (m, n), one row of n points per fit, or a list of 1-D arrays: "
-            "for a single curve pass y[None, :]"
+            f"{advice}"
         )
     spread = None if spread is None else real(name, spread)
     if spread is not None:

@@ -44,8 +44,7 @@ class Core:
         if unnamed:
             _refuse_columns(text, found, self.parameters, self.predictors)
         if not self.parameters:
-            received = f"a formula of {', '.join(found) or 'numbers'} without parameters"
-            raise refuse(text, None, received, f"a name that is none of {', '.join(columns)}", "add a parameter: a*x")
+            raise refuse(text, None, "no parameter", "one at least, a name beside the columns of X", "add it: a*x")
         sympy = need_sympy()
         self.used = tuple(sorted({columns[name] for name in found if name in columns}))
         self._symbols = {name: sympy.Symbol(f"x{j}") for name, j in columns.items()}

@@ -17,6 +17,7 @@ import numpy as np
 
 from . import guesses
 from .forms import CurveForm
+from .formula import Formula
 
 __all__ = ["model", "names", "polynomial", "rational"]
 
@@ -157,6 +158,28 @@ def model(name: str) -> CurveForm:
         f"received the model name {name!r}; expected one of {', '.join(_LIBRARY)}; polynomial(degree) and "
         f"rational(p, q) make others: {advice}"
     )
+
+
+def named(text: str) -> CurveForm | None:
+    """Return the model that a text names, None where the text is a formula.
+
+    Parameters
+    ----------
+    text : str
+
+    Raises
+    ------
+    ValueError
+        When it is one word of more than three letters that names no model: a slip of the pen would fit a constant.
+    """
+    text = text.strip()
+    return model(text) if text in _LIBRARY or (len(text) > 3 and text.isidentifier()) else None
+
+
+def form_of(formula: Formula) -> CurveForm | None:
+    """Return the model of this library with that formula, None where there is none: it knows a first guess."""
+    forms = (form for form in _LIBRARY.values() if form.text == formula.text and formula.predictors == ("x",))
+    return next(forms, None)
 
 
 def polynomial(degree: int) -> CurveForm:

@@ -234,7 +234,7 @@ def check_weighted_classes(class_weight: object, classes: np.ndarray) -> None:
     if isinstance(class_weight, dict) and not set(class_weight) <= set(classes):
         raise ValueError(
             f"The given class_weight dict must have the class labels as keys; received the keys {list(class_weight)} "
-            f"for the classes {list(classes)[:10]}: correct them"
+            f"for the classes {np.asarray(classes)[:10].tolist()}: correct them"
         )
 
 

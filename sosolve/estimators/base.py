@@ -28,6 +28,7 @@ from .._version import __version__
 from ..history import Result, Status
 from ..protocols import Array, Point
 from ..solvers import SOLVERS, Solver
+from .advice import CLASSIFIERS
 from .arguments import unfinished
 from .auto import START_TOL, choose, first_state, proximal, start_solver
 from .certificate import certify
@@ -46,14 +47,6 @@ from .threads import fit_threads
 #: Names of scikit-learn's solvers that have no second-order counterpart: the automatic choice stands in for them.
 STAND_INS = ("liblinear", "sag", "saga")
 SOLVER_NAMES = frozenset({"auto", "l-bfgs", *SOLVERS, *STAND_INS})
-
-#: What to do about an invalid parameter, appended to scikit-learn's message.
-ADVICE = {
-    "C": "Choose a positive number (smaller means a stronger penalty), or np.inf for no penalty.",
-    "solver": "Choose one of these names, or pass an instance of a solver such as sosolve.NewtonCG(tol=1e-6).",
-    "tol": "Choose a small positive number: the relative gap to the minimum is about tol squared.",
-    "max_iter": "Choose a whole number of iterations.",
-}
 
 #: How a fit ends whose basis does not suit the data.
 LOST = (Status.NONFINITE, Status.LINE_SEARCH_FAILED, Status.STALLED, Status.NOT_POSITIVE_DEFINITE)
@@ -310,7 +303,7 @@ class LinearClassifier(CallbackSupportMixin, ScoredWithOffset, LinearClassifierM
 
     def _validate_params(self):
         """Check the constructor's parameters, and add to scikit-learn's message what to do."""
-        validate_once(self, super()._validate_params, ADVICE)
+        validate_once(self, super()._validate_params, CLASSIFIERS)
 
     @classmethod
     @cache

@@ -1,4 +1,4 @@
-"""What all estimators share: attributes that survive a failed fit, advice after scikit-learn's messages, callbacks."""
+"""What all estimators share: attributes that survive a failed fit, parameters that are checked once, callbacks."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 from sklearn.base import BaseEstimator
 
-from .._compat import InvalidParameterError
 from ..history import Record, Status
 from ..protocols import Point
+from .advice import advised
 
 
 @contextlib.contextmanager
@@ -33,36 +33,6 @@ def forget(estimator: BaseEstimator) -> None:
 
 def _is_fitted_name(name: str) -> bool:
     return name.endswith("_") and not name.startswith("_")
-
-
-@contextlib.contextmanager
-def advised(advice: Mapping[str, str], estimator: BaseEstimator | None = None) -> Iterator[None]:
-    """Add to scikit-learn's message about an invalid parameter what to do.
-
-    Parameters
-    ----------
-    advice : mapping of str to str
-        A sentence by the name of the parameter.
-    estimator : estimator instance, optional
-        Whose parameters must not be whole numbers beyond double precision either.
-
-    Raises
-    ------
-    InvalidParameterError
-        What the block raised, with the advice.
-    """
-    try:
-        yield
-        for name in advice if estimator is not None else ():
-            value = getattr(estimator, name, None)
-            if isinstance(value, int) and value.bit_length() > 1023:
-                raise InvalidParameterError(
-                    f"The {name!r} parameter of {type(estimator).__name__} must be below 1e308. Got a whole number of "
-                    f"{value.bit_length()} bits instead."
-                )
-    except InvalidParameterError as error:
-        name = str(error).split("'")[1]
-        raise InvalidParameterError(f"{error} {advice.get(name, 'Pass a value of that kind.')}") from None
 
 
 #: Parameters that were found to be valid, by class, types and values, and how many of them are remembered.

@@ -18,12 +18,13 @@ from ..curve_problems.start import find_start
 from ..curves import CurveForm, Formula
 from ..objectives.robust import NAMES as LOSSES
 from ..solvers import Solver
-from .common import advised, restored_on_error
+from .advice import CURVES, advised
+from .common import restored_on_error
 from .curve_data import CurveData
 from .curve_device import runs_there, search_there
 from .curve_pickle import check_picklable
 from .curve_predict import CurvePredictions
-from .curve_run import ADVICE, NAMED_SOLVERS, CurveWatcher, check_enough, resolve_solver, warn_of
+from .curve_run import NAMED_SOLVERS, CurveWatcher, check_enough, resolve_solver, warn_of
 from .curve_search import search
 from .curve_settings import read_settings
 from .curve_summary import FittedCurve, interim, summarise
@@ -299,7 +300,7 @@ class NonlinearLeastSquares(CallbackSupportMixin, CurvePredictions, RegressorMix
         InvalidParameterError
             If a parameter has a wrong type or value.
         """
-        with advised(ADVICE):
+        with advised(CURVES, self):
             super()._validate_params()
 
     def __sklearn_tags__(self):

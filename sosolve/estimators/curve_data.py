@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils.validation import check_consistent_length, validate_data
 
 from .._compat import check_sample_weight
+from .inputs import remedied
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +54,10 @@ class CurveData:
         """
         for name, given in (("X", X), ("y", y), ("sample_weight", sample_weight), ("sigma", sigma)):
             _refuse_masked(name, given)
-        X, y = validate_data(
-            estimator, X, y, reset=reset, dtype=np.float64, multi_output=True, y_numeric=True, ensure_min_samples=1
-        )
+        with remedied():
+            X, y = validate_data(
+                estimator, X, y, reset=reset, dtype=np.float64, multi_output=True, y_numeric=True, ensure_min_samples=1
+            )
         y = np.asarray(y, dtype=np.float64)
         is_single = y.ndim == 1
         Y = y.reshape(len(y), -1)

@@ -30,17 +30,6 @@ NAMED_SOLVERS: dict[str, type[Solver]] = {
 GRADIENT_TOL = 1e-6
 GRADIENT_MAX_ITER = 1000
 
-ADVICE = {
-    "model": "Pass a formula such as 'a*exp(-b*x)', a name of sosolve.curves.library, or a function f(x, *params).",
-    "solver": "Choose one of these names, or pass an instance such as sosolve.LevenbergMarquardt(factor=1).",
-    "loss": "Choose one of these names.",
-    "f_scale": "Pass the size of a residual that is no outlier, or None to have it found.",
-    "p0": "Pass a mapping of names to values, an array in the order of the parameters, or None.",
-    "bounds": "Pass (lower, upper), or a mapping of names to such pairs.",
-    "fixed": "Pass a mapping of names to values, or a list of names held at p0.",
-    "jac": "Pass a function jac(x, *params) -> (n, p), '2-point', '3-point', 'cs', 'auto' or None.",
-}
-
 
 def resolve_solver(estimator) -> Solver:
     """Return the solver to run, with the estimator's tolerance and limit where it has none of its own."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -38,15 +40,43 @@ def checked_data(estimator: BaseEstimator, X: Any, y: Any, xp: Any, look: bool) 
             estimator.n_features_in_ = X.shape[1]
             vars(estimator).pop("feature_names_in_", None)
             return X, y
-    return validate_data(
-        estimator,
-        X,
-        y,
-        accept_sparse="csr",
-        dtype=[xp.float64, xp.float32],
-        accept_large_sparse=True,
-        ensure_all_finite=look,
-    )
+    with remedied():
+        return validate_data(
+            estimator,
+            X,
+            y,
+            accept_sparse="csr",
+            dtype=[xp.float64, xp.float32],
+            accept_large_sparse=True,
+            ensure_all_finite=look,
+        )
+
+
+#: What to do about data that scikit-learn refuses, by words of its message.
+REMEDIES = {
+    "could not convert string": "Expected numbers in all columns: encode categories, for instance by a OneHotEncoder "
+    "in a ColumnTransformer.",
+    "Input y contains": "Expected finite values: leave these rows out, keep = np.isfinite(y).",
+    "Input X contains infinity": "Expected finite values: look for a division by zero or a logarithm of it.",
+}
+
+
+@contextlib.contextmanager
+def remedied() -> Iterator[None]:
+    """Add to scikit-learn's message about the data what to do, where that is known.
+
+    Raises
+    ------
+    ValueError
+        What the block raised, with the remedy.
+    """
+    try:
+        yield
+    except ValueError as error:
+        for words, remedy in REMEDIES.items():
+            if words in str(error):
+                raise ValueError(f"{str(error).removesuffix('.')}. {remedy}") from None
+        raise
 
 
 def _is_plain(X: Any, y: Any) -> bool:

@@ -305,11 +305,11 @@ class Problem:
         if estimator.warm_start and hasattr(estimator, "coef_"):
             shape = self.outputs.to_attributes(coef, intercept, True)[0].shape
             if tuple(estimator.coef_.shape) != tuple(shape):
-                classes = list(to_host(estimator.classes_))[:5]
+                classes = to_host(estimator.classes_)[:5].tolist()
                 raise ValueError(
                     f"{self.name} received warm_start=True with coef_ of shape {tuple(estimator.coef_.shape)} for the "
                     f"classes {classes}, but this data asks for shape {tuple(shape)} and the classes "
-                    f"{list(to_host(self.classes))[:5]}: fit a clone, or set warm_start=False"
+                    f"{to_host(self.classes)[:5].tolist()}: fit a clone, or set warm_start=False"
                 )
             old = estimator.coef_.toarray() if scipy.sparse.issparse(estimator.coef_) else to_host(estimator.coef_)
             constants = np.broadcast_to(to_host(estimator.intercept_), shape[:1]).copy()  # PyTorch wants to write

@@ -151,6 +151,6 @@ class SoftmaxRegression(LinearClassifier):
         if not found:
             raise ValueError(
                 f"received reference_class={self.reference_class!r}; expected one of the labels in y, "
-                f"{list(classes)[:10]}: name one of them, or None for a row each"
+                f"{np.asarray(classes)[:10].tolist()}: name one of them, or None for a row each"
             )
         return AgainstReference(len(classes), found[0])

@@ -13,6 +13,7 @@ import numpy as np
 from ..curve_problems.model import ExactModel
 from ..curve_problems.problem import CurveProblem
 from ..curve_problems.start import find_start
+from ..curves import library
 from . import checks
 from .curve_data import CurveData
 from .failures import evaluated
@@ -102,7 +103,7 @@ def found_start(formula: Any, data: CurveData, theta: np.ndarray, box: dict, los
     if y.shape != x.shape[:1] or y.shape[0] < size or not (np.isfinite(x).all() and np.isfinite(y).all()):
         return theta
     problem = CurveProblem(
-        ExactModel(formula),
+        ExactModel(formula, None, library.form_of(formula)),
         x,
         y,
         np.full(size, np.nan),

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import OptimizeResult
 
+from ..curve_problems.slips import add_remedy
+
 
 class FitError(RuntimeError):
     """A fit that ended without success.
@@ -32,15 +34,11 @@ class FitError(RuntimeError):
 
 
 def evaluated(call: Callable, *args: Any) -> Any:
-    """Return call(*args); where that fails because it writes into x, the exception gets a note that says what to do."""
+    """Return call(*args); where that fails by a common slip, the exception gets a note that says what to do."""
     try:
         return call(*args)
-    except ValueError as error:
-        if "read-only" in str(error):
-            error.add_note(
-                "x is handed over read-only, so that no model changes the data of the caller: let the model begin with "
-                "x = x.copy(), or write its result to another array"
-            )
+    except (TypeError, ValueError) as error:
+        add_remedy(error)
         raise
 
 

@@ -46,9 +46,16 @@ def parsed(text: str, predictors: Any) -> Any:
     """Return the formula of a text, or of a library name, over named predictors, or a number of them."""
     from ..curves import library, parse
 
-    if text in library.names() and (predictors == 1 or (isinstance(predictors, tuple) and len(predictors) == 1)):
-        return library.model(text).formula
-    return parse(text, predictors)
+    form = library.named(text)
+    if form is None:
+        return parse(text, predictors)
+    count = len(predictors) if isinstance(predictors, tuple) else predictors
+    if count != 1:
+        raise ValueError(
+            f"received x with {count} columns for the model {text!r}, a curve over one predictor; expected one column: "
+            "pass it alone, or write a formula in x0, x1, ..."
+        )
+    return form.formula
 
 
 def formula_model(formula: Any) -> tuple[Callable, Callable]:

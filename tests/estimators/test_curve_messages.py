@@ -1,6 +1,7 @@
 """What a curve fit says: of models that misbehave, of settings, of starts, of data, of the end, and when pickled."""
 
 import copy
+import math
 import pickle
 import warnings
 
@@ -60,6 +61,9 @@ def test_exceptions_of_a_model_reach_the_user():
     with pytest.raises(KeyError, match="dose") as caught:
         NonlinearLeastSquares(broken, p0=[1.0]).fit(X, Y)
     assert caught.value.__notes__ == ["raised by the model broken at a=1"]
+    with pytest.raises(TypeError) as caught:
+        NonlinearLeastSquares(lambda x, a: a * math.exp(x), p0=[1.0]).fit(X, Y)
+    assert "numpy.exp(x)" in caught.value.__notes__[-1]
 
     def late(x, a, b):
         if b > 1.0:
@@ -100,6 +104,10 @@ def test_the_callers_arrays_are_untouched():
         ({"solver": "bfgs", "bounds": (0, 9)}, ValueError, "bounds with the solver 'bfgs'"),
         ({"solver": LevenbergMarquardt(lower=0.0)}, ValueError, "bounds in the solver"),
         ({"solver": "nelder"}, ValueError, "'solver' parameter.*Choose one of these names"),
+        ({"solver": "trf"}, ValueError, "'lm' for SciPy's 'trf'"),
+        ({"solver": LevenbergMarquardt}, ValueError, r"an instance, solver=LevenbergMarquardt\(\)"),
+        ({"model": "gausian"}, ValueError, "the model name 'gausian'.*did you mean gaussian"),
+        ({"model": "exp(-x)"}, ValueError, "no parameter of the formula.*add it"),
         ({"loss": "l1"}, ValueError, "'loss' parameter"),
         ({"f_scale": -1.0, "loss": "huber"}, ValueError, "'f_scale' parameter"),
         ({"jac": decay}, ValueError, "exact derivatives of their own: leave jac=None"),

@@ -119,6 +119,7 @@ class Overflows(Loss):
         (MixesRows(), "weights|halves"),
         (Concave(), "convexity"),
         (Overflows(), "numbers that are not finite at z = 10000"),
+        (Overflows, "an instance of a class derived from Loss"),
     ],
 )
 def test_check_loss_finds_what_is_wrong(loss, message):
