@@ -101,7 +101,8 @@ class Curvature(Protocol):
     -----
     A curvature may also offer `rough_inverse(rows=0.0, ridge=None)`: a function v -> M^-1 v with M resembling
     H + diag(ridge), from no row of the data or a fraction of them, or None where it has none of that kind. Solvers
-    use it as a preconditioner, and `diag()` where it is missing.
+    use it as a preconditioner, and `diag()` where it is missing. And `bulk(share)`: something with an `mv` for a matrix
+    of at most H that lacks about that share of it, and is cheaper, or None.
     """
 
     exact: bool

@@ -19,9 +19,11 @@ from .numba_losses import (
 )
 from .numba_storage import (
     add_rows,
+    add_rows_at,
     add_rows_k,
     diagonal_rows,
     dot_rows,
+    dot_rows_at,
     dot_rows_k,
     many_dots,
     many_sums,
@@ -84,6 +86,21 @@ def normal_mv_chunk(X, h, v, v0, lo, hi, block, g):
             part[i] = h[start + i] * (part[i] + v0)
             total += part[i]
         add_rows(X, part, start, stop, g)
+    return total
+
+
+@jit()
+def normal_mv_of_chunk(X, rows, h, v, v0, lo, hi, block, g):
+    u = np.empty(block)
+    total = 0.0
+    for start in range(lo, hi, block):
+        some = rows[start : min(start + block, hi)]
+        part = u[: some.shape[0]]
+        dot_rows_at(X, v, some, part)
+        for i in range(part.shape[0]):
+            part[i] = h[start + i] * (part[i] + v0)
+            total += part[i]
+        add_rows_at(X, part, some, g)
     return total
 
 

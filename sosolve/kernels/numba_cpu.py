@@ -32,6 +32,7 @@ __all__ = [
     "logistic_rows",
     "moments",
     "normal_mv",
+    "normal_mv_of",
     "softmax_curv_mv",
     "softmax_into",
     "softmax_linear",
@@ -80,6 +81,22 @@ def normal_mv(X, h, v, v0):
     g, _ = plan.slots(X.shape[1])
     (h, v), v0 = doubles(h, v), float(v0)
     totals = plan.run(lambda k, lo, hi: chunks.normal_mv_chunk(plan.storage, h, v, v0, lo, hi, plan.block, g[k]))
+    return g.sum(axis=0), np.float64(sum(totals))
+
+
+def normal_mv_of(X, rows, h, v, v0):
+    """Return (X_r' u, sum u) with u = h * (X_r v + v0) for the given rows r of a dense X; the others are not read.
+
+    The rows are cut into chunks by their number and the shape of X.
+    """
+    plan = Pass(X)
+    count = max(1, min(len(plan.chunks), len(rows)))
+    plan.chunks = list(pairwise(len(rows) * k // count for k in range(count + 1)))
+    g, _ = plan.slots(X.shape[1])
+    (h, v), v0, rows = doubles(h, v), float(v0), read_only(rows)
+    totals = plan.run(
+        lambda k, lo, hi: chunks.normal_mv_of_chunk(plan.storage, rows, h, v, v0, lo, hi, plan.block, g[k])
+    )
     return g.sum(axis=0), np.float64(sum(totals))
 
 

@@ -120,6 +120,36 @@ def _add_rows_csr(X, r, lo, hi, g):
             g[indices[t]] += data[t] * ri
 
 
+@jit(cached=False)
+def dot_rows_at(X, w, rows, z):
+    # Four rows of a dense X at once: memory far apart is fetched for all of them at the same time.
+    m, d = rows.shape[0], X.shape[1]
+    for i in range(0, m - m % 4, 4):
+        x0, x1, x2, x3 = X[rows[i]], X[rows[i + 1]], X[rows[i + 2]], X[rows[i + 3]]
+        z0 = z1 = z2 = z3 = 0.0
+        for j in range(d):
+            wj = w[j]
+            z0 += x0[j] * wj
+            z1 += x1[j] * wj
+            z2 += x2[j] * wj
+            z3 += x3[j] * wj
+        z[i], z[i + 1], z[i + 2], z[i + 3] = z0, z1, z2, z3
+    for i in range(m - m % 4, m):
+        dot_rows(X, w, rows[i], rows[i] + 1, z[i : i + 1])
+
+
+@jit(cached=False)
+def add_rows_at(X, r, rows, g):
+    m, d = rows.shape[0], X.shape[1]
+    for i in range(0, m - m % 4, 4):
+        x0, x1, x2, x3 = X[rows[i]], X[rows[i + 1]], X[rows[i + 2]], X[rows[i + 3]]
+        r0, r1, r2, r3 = r[i], r[i + 1], r[i + 2], r[i + 3]
+        for j in range(d):
+            g[j] += (x0[j] * r0 + x1[j] * r1) + (x2[j] * r2 + x3[j] * r3)
+    for i in range(m - m % 4, m):
+        add_rows(X, r[i : i + 1], rows[i], rows[i] + 1, g)
+
+
 def _dot_rows_k_c(X, w, lo, hi, z):
     # Two rows by four outputs: eight sums in registers for six loads, about twice the speed of one sum at a time.
     d, K = X.shape[1], w.shape[0]

@@ -14,6 +14,7 @@ from array_api_compat import array_namespace
 from ..protocols import Array, Counts
 from . import square_roots
 from .basis import balanced, lifted
+from .bulk import Bulk, bulk_of
 from .lazy import lazy
 from .losses import Loss
 from .models import LinearModel
@@ -92,6 +93,10 @@ class DataTerm:
     def at(self, theta: Array) -> DataPoint:
         """Return the point at theta."""
         return DataPoint(self, theta)
+
+    def count_product(self) -> None:
+        """Count a product with the curvature."""
+        self._counts.n_mv += 1
 
     def balanced(self, v: Array) -> Array:
         """Return a gradient or a product with the curvature without what rounding has along an invariant change."""
@@ -241,7 +246,7 @@ class DataCurvature:
     def mv(self, v: Array) -> Array:
         """Return J' H J v, shape (p,); one pass for a linear model and a loss with a fused kernel."""
         term, loss = self._term, self._term.loss
-        term._counts.n_mv += 1
+        term.count_product()
         if term.has_fused_mv:
             product = term.model.normal_mv(loss.fused_mv, loss.weights_for_mv(self._curv, term.weights), v)
         else:
@@ -251,6 +256,10 @@ class DataCurvature:
     def diag(self) -> Array:
         """Return the diagonal, shape (p,)."""
         return self._map.diagonal(self._term.loss.diag_rows(self._curv, self._term.weights))
+
+    def bulk(self, share: float) -> Bulk | None:
+        """Return the curvature without rows that hold at most about a share of it, see `bulk_of`."""
+        return bulk_of(self._term, self._curv, share) if self._term.has_fused_mv else None
 
     def rough_inverse(self, rows: float = 0.0, ridge: Array | None = None) -> Callable[[Array], Array] | None:
         """Return v -> M^-1 v with M resembling the curvature plus diag(ridge), None where the model has none."""

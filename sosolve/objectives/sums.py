@@ -127,6 +127,12 @@ class SumCurvature:
         diagonals += [] if ridge is None else [ridge]
         return rough[0].rough_inverse(rows, reduce(add, diagonals) if diagonals else None)
 
+    def bulk(self, share: float) -> SumCurvature | None:
+        """Return the sum with parts that leave out rows, None where none of them does."""
+        found: list[Any] = [part.bulk(share) if hasattr(part, "bulk") else None for part in self._parts]
+        pairs = zip(found, self._parts, strict=True)
+        return SumCurvature([new or old for new, old in pairs]) if any(found) else None
+
     def dense(self, rows: float = 1.0) -> Array:
         """Return the sum of the matrices, shape (p, p)."""
         return reduce(add, [part.dense(rows) for part in self._parts])

@@ -11,6 +11,7 @@ from ..history import Status
 from ..linalg import dot, norm
 from ..protocols import Array, Point
 from .base import Solver, Step
+from .bulk import bulk_for, fell_short
 from .line_search import ROUNDING, LineSearch, backtrack
 from .pairs import Pair, two_loop
 from .precondition import KINDS, Preconditioner, make_preconditioner
@@ -106,6 +107,10 @@ class CGState:
         Smallest d'Hd / d'Md met since M was built, and
     products : int
         how many.
+    flat : float
+        Smallest d'Hd / d'Md of the previous step.
+    whole : bool
+        Whether every product takes all rows.
     pairs : tuple of Pair or None
         While M is so good that steps need no products: the steps so far and their changes of the gradient. None where
         conjugate gradients solve for the step. Of `BoundedLBFGS`: the pairs that its model is learnt from.
@@ -121,6 +126,8 @@ class CGState:
     contradicted: bool = False
     flattest: float = 1.0
     products: int = 0
+    flat: float = 1.0
+    whole: bool = False
     pairs: tuple[Pair, ...] | None = None
 
 
@@ -244,9 +251,9 @@ class NewtonCG(InexactNewton):
         state = self.refreshed(point, state)
         size, rtol = self.forcing(point, state)
         level = self.level(point)
-        solved = steihaug(
-            point.curvature.mv, point.grad, precond=state.precond, rtol=rtol, max_iter=self.max_cg, level=level
-        )
+        bulk = bulk_for(point, state, rtol)
+        mv = (bulk or point.curvature).mv
+        solved = steihaug(mv, point.grad, precond=state.precond, rtol=rtol, max_iter=self.max_cg, level=level)
         record: dict[str, Any] = dict(
             inner_iterations=solved.iterations,
             inner_stop=solved.stop,
@@ -262,8 +269,11 @@ class NewtonCG(InexactNewton):
             rtol=rtol,
             flattest=min(state.flattest, solved.flattest),
             products=state.products + solved.iterations,
+            flat=solved.flattest,
         )
         step = line_search_step(point, state, solved.step, solved.slope, **record)
+        if bulk is not None and fell_short(step):
+            step.state = replace(state, whole=True)
         if step.accepted and step.record["step_size"] == 1.0 and self._surely_converged(step.point, state):
             step.status = Status.CONVERGED
         return step

@@ -151,8 +151,22 @@ def test_same_bits_for_any_number_of_threads(monkeypatch):
         monkeypatch.setenv("SOSOLVE_NUM_THREADS", threads)
         value, z, curv, g, total = numba_cpu.logistic_linear(X, y, s, w, 0.1)
         g2, total2 = numba_cpu.normal_mv(X, h, w, 0.2)
-        bits.append([np.asarray(a).tobytes() for a in (value, z, curv, g, total, g2, total2)])
+        g3, total3 = numba_cpu.normal_mv_of(X, np.arange(0, n, 2), h[::2], w, 0.2)
+        bits.append([np.asarray(a).tobytes() for a in (value, z, curv, g, total, g2, total2, g3, total3)])
     assert bits[0] == bits[1] == bits[2]
+
+
+@pytest.mark.parametrize("storage", ["C", "float32", "strided", "reversed", "read-only", "one row"])
+def test_products_with_some_of_the_rows(storage):
+    """They are those of the rows taken out, whatever their number, and the others may hold anything."""
+    X = STORAGES[storage]
+    n = X.shape[0]
+    v = vectors(n)
+    for rows in (np.arange(n), np.arange(0, n, 3), np.array([n - 1])):
+        dirty = X.copy()
+        dirty[np.setdiff1d(np.arange(n), rows)] = np.nan
+        expected = reference.normal_mv(X[rows], v["h"][rows], v["w"], 0.3)
+        same(numba_cpu.normal_mv_of(dirty, rows, v["h"][rows], v["w"], 0.3), expected)
 
 
 def test_small_and_foreign_arrays_take_the_reference():
