@@ -44,7 +44,7 @@ WHY = {
     "other pass over X is left, NaN and inf are found by the first of the three. A row of 15 entries leaves vector "
     "units half empty: tiles of eight columns, four rows at a time and a transposed copy of each block were all slower "
     "(1.3 to 2 times). Beside other work on the machine a pass takes up to 42 ms.",
-    "square, correlated": "The time is that of 280 products, most of them with the two fifths of the rows that hold the "
+    "square, correlated": "The time is that of 280 products, most with the two fifths of the rows that hold the "
     "curvature: 160 passes, of which 20 confirm the last point. Tried: forcing terms from 0.1 to 0.5, a factor of the "
     "whole Hessian (a matrix of two fifths of X), low-rank preconditioners and deflation; the figures are among the "
     "decisions.",
