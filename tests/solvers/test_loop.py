@@ -12,7 +12,7 @@ from tables import make_objective, make_tables
 from sosolve import BFGS, LBFGS, History, NewtonCG, NewtonCholesky, Record, Result, Solver, Status, Step, TrustRegion
 from sosolve.history import InnerStop
 from sosolve.protocols import Counts, PointwiseRay
-from sosolve.solvers import SOLVERS, base
+from sosolve.solvers import SOLVERS, loop
 
 TABLES = make_tables()
 
@@ -116,7 +116,7 @@ def test_stalled_at_the_rounding_level(solver):
 
 def test_max_time(monkeypatch):
     """The clock, here one that ticks once a look, is looked at after each iteration."""
-    monkeypatch.setattr(base, "time", SimpleNamespace(perf_counter=count().__next__))
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=count().__next__))
     objective = Plain(2, lambda x: float(x @ x) + 1.0, lambda x: 0.01 * 2 * x)
     result = LBFGS(max_time=3.0, tol=1e-14).minimize(objective, np.ones(2))
     assert result.status is Status.MAX_TIME
