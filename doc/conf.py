@@ -22,7 +22,8 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "**/*.ipynb", "gallery/*.py"]
+exclude_patterns = ["_build", "templates", "**/*.ipynb", "gallery/*.py"]
+templates_path = ["templates"]
 # A single backtick is code, in docstrings as in the pages.
 default_role = "literal"
 # Docstrings inherited from scikit-learn refer to labels of its own pages.

@@ -260,9 +260,11 @@ class Result:
     state: object = None
 
     def __repr__(self) -> str:
+        counts = self.counts  # a curve has evaluations, not passes over X
+        work = f"{counts.n_passes} passes" if counts.n_passes else f"{counts.n_value} evaluations"
         return (
             f"Result({self.status.name} after {self.n_iter} iterations, value={self.value:.10g}, "
-            f"grad_norm={self.grad_norm:.2g}, {self.counts.n_passes} passes)"
+            f"grad_norm={self.grad_norm:.2g}, {work})"
         )
 
     @property

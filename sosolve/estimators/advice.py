@@ -17,7 +17,7 @@ SHARED = {
     "max_iter": "Choose a whole number of iterations.",
     "device": "Pass 'cpu', 'cuda' or 'auto', or None to stay where X is.",
     "fit_intercept": "Pass True or False.",
-    "verbose": "Pass 0 for silence, or 1 for a line an iteration.",
+    "verbose": "Pass 0 for silence, 1 for a line an iteration, 2 for how it ended too.",
 }
 CLASSIFIERS = {
     **SHARED,

@@ -83,7 +83,9 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictions, SparseCoefMixin,
             problem = watcher.problem = Problem(self, X, y, sample_weight, C, l1_ratio, True, offset)
             solver, result = self._solve(problem, watcher)
         watcher.close()
-        return self._unpack(problem, solver, result)
+        result = self._unpack(problem, solver, result)
+        watcher.tell(self.optimality_.message, result)
+        return result
 
     def _solve(
         self, problem: Problem, watcher: Callable | None, start: tuple[Array, str] | None = None

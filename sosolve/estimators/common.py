@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from sklearn.base import BaseEstimator
 
-from ..history import Record, Status
+from ..history import Record, Result, Status
 from ..protocols import Point
 from .advice import advised
 
@@ -77,7 +77,7 @@ class Watcher:
     Parameters
     ----------
     estimator : estimator instance
-        Its `verbose` says whether to write a line for each iteration.
+        Its `verbose` says whether to write a line for each iteration, and one at the end.
     X : array of shape (n, d)
         What callbacks are handed.
     max_subtasks : int or None
@@ -119,6 +119,14 @@ class Watcher:
                 estimator=self.estimator, X=self.X, reconstruction_attributes=lambda: self.attributes(point)
             )
         return self.verdict(point) or stop
+
+    def tell(self, message: str, result: Result) -> None:
+        """Write how the fit ended, with `verbose` above 1."""
+        if self.verbose > 1:
+            seconds = result.history[-1].seconds if len(result.history) else 0.0
+            sys.stdout.write(
+                f"[{type(self.estimator).__name__}] {message} ({result.n_iter} iterations, {seconds:.2g} s)\n"
+            )
 
     def detail(self, record: Record) -> str:
         """Return what else the line of an iteration tells."""

@@ -80,7 +80,7 @@ class NonlinearLeastSquares(CallbackSupportMixin, CurvePredictions, RegressorMix
     random_state : int, RandomState instance or None, default=None
         For the bootstrap.
     verbose : int, default=0
-        Positive: a line for each iteration on the processor.
+        Positive: a line for each iteration on the processor; from 2 on one more, how it ended.
     device : {None, "auto", "cpu", "cuda"}, default=None
         Where to iterate. "cuda" is an NVIDIA device, for formulas with loss="linear" and solver="lm"; "auto" takes it
         for a million rows and more where there is one. The errors are computed on the processor.
@@ -262,6 +262,7 @@ class NonlinearLeastSquares(CallbackSupportMixin, CurvePredictions, RegressorMix
             found, self.device_ = search_there(problem, start, solver.max_iter)
         else:
             found, self.device_ = search(problem, start, solver, watcher), "cpu"
+        watcher.tell(found.result.message, found.result)
         watcher.done.append(summarise(found, start, self.absolute_sigma))
         return watcher.done[-1]
 

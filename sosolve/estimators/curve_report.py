@@ -99,7 +99,7 @@ def _parameter_rows(curve: FittedCurve) -> list[tuple[str, ...]]:
         if not curve.free[j]:
             rows.append((name, f"{value:.8g}", "", "", "", "fixed"))
             continue
-        relative = f"{100.0 * abs(error / value):.2g} %" if value else ""
+        relative = f"{100.0 * abs(error / value):.2g} %" if value and math.isfinite(error) else ""
         remark = f"on its {curve.bound[j]} bound" if curve.bound[j] else ""
         if not curve.covariance.identifiable[j]:
             remark = "not identified"

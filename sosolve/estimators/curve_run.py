@@ -106,7 +106,9 @@ class CurveWatcher(Watcher):
         self.done: list[FittedCurve] = []
 
     def detail(self, record: Record) -> str:
-        """Return damping and accepted of an iteration."""
+        """Return damping and accepted of an iteration; one that finds the end at hand tries no step."""
+        if not (record.accepted or record.damping == record.damping):
+            return "no step was needed"
         return f"damping {record.damping:.2e}  {'accepted' if record.accepted else 'rejected'}"
 
     def attributes(self, point: Point) -> dict:

@@ -106,9 +106,10 @@ def _by_residuals(problem: CurveProblem, theta: np.ndarray, solver: ResidualSolv
     if "second try" in reduced.history.notes or not (reduced.converged or result.converged):
         other = _in_all(problem, theta, solver, watcher)
         result = joined(result, other) if other.value < result.value else result
+    first = "iteration" if reduced.n_iter == 1 else f"{reduced.n_iter} iterations"
     result.history.notes["variable projection"] = (
-        f"{', '.join(_names(problem, problem.linear()))} solved for at every step of the first {reduced.n_iter} "
-        "iterations; the rest were in all parameters"
+        f"{', '.join(_names(problem, problem.linear()))} solved for at every step of the first {first}; the rest were "
+        "in all parameters"
     )
     return result
 

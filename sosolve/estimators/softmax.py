@@ -39,7 +39,7 @@ class SoftmaxRegression(LinearClassifier):
     max_iter : int, default=100
         Most iterations, >= 0, for a solver without a limit of its own.
     verbose : int, default=0
-        Positive: a line for each iteration.
+        Positive: a line for each iteration; from 2 on one more, how it ended.
     warm_start : bool, default=False
         Start from the coefficients of the previous fit.
     device : {"auto", "cpu", "cuda"} or None, default=None

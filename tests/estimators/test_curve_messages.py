@@ -267,3 +267,5 @@ def test_verbose_writes_a_line_an_iteration(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == est.n_iter_
     assert lines[0].startswith("[NonlinearLeastSquares] iteration    1  value")
+    est.set_params(verbose=2).fit(X, Y)
+    assert f"[NonlinearLeastSquares] {est.result_.message} (" in capsys.readouterr().out.splitlines()[-1]

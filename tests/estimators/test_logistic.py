@@ -496,6 +496,8 @@ def test_verbose_writes_a_line_an_iteration(capsys):
     lines = capsys.readouterr().out.strip().splitlines()
     assert len(lines) == clf.n_iter_[0]
     assert lines[0].startswith("[LogisticRegression] iteration    1  value")
+    clf = LogisticRegression(verbose=2).fit(*REAL["iris"])
+    assert f"[LogisticRegression] {clf.optimality_} ({len(lines)} iterations, " in capsys.readouterr().out
 
 
 def test_keyboard_interrupt_keeps_the_best_iterate(monkeypatch):
