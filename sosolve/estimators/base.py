@@ -112,7 +112,7 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictions, SparseCoefMixin,
             before = result
             solver, result = checked(problem, solver, result)
             proof = proof if result is before else certify(problem, result, names)
-        self.optimality_ = settled(result, proof, solver)
+        self.optimality_ = settled(problem, result, proof, solver, names)
         result.point = result.state = None  # they hold the data and preconditioners
         for name, value in problem.attributes(result.theta).items():
             setattr(self, name, value)

@@ -185,12 +185,14 @@ class _Comparisons:
         A = (X.astype(np.float64) - to_host(self.model.mean)) / to_host(self.model.scale)
         return np.hstack([A, np.ones((len(A), 1))]) if self.model.fit_intercept else A
 
-    def all_margins(self, beta: np.ndarray) -> np.ndarray:
-        """Return the margins of all comparisons for parameters of shape ((K - 1) (d + 1),)."""
+    def all_margins(self, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the margins of all comparisons for parameters of shape ((K - 1) (d + 1),), and sums of their sizes."""
         B = np.vstack([np.zeros(self.width), beta.reshape(self.K - 1, self.width)])
         rows, where = np.unique(self.rows, return_inverse=True)
-        scores = np.vstack([self.standardised(part) @ B.T for part in np.array_split(rows, len(rows) // 4096 + 1)])
-        return scores[where, self.own] - scores[where, self.other]
+        parts = [self.standardised(part) for part in np.array_split(rows, len(rows) // 4096 + 1)]
+        scores, sizes = (np.vstack([f(A) @ f(B).T for A in parts]) for f in (np.asarray, np.abs))
+        own, other = (where, self.own), (where, self.other)
+        return scores[own] - scores[other], sizes[own] + sizes[other]
 
 
 def _separation(
@@ -256,10 +258,13 @@ def _programme(compared: _Comparisons) -> tuple[np.ndarray | None, bool]:
         beta = None if won is None else _sparse_winner(A, won)
         if beta is None:
             return None, False
-        margins = compared.all_margins(beta)
+        beta = np.where(np.abs(beta) > 1e-9 * np.abs(beta).max(), beta, 0.0)
+        margins, sizes = compared.all_margins(beta)
         lost = np.setdiff1d(np.flatnonzero(margins < -1e-6), chosen)
         if not len(lost):
-            return beta, bool((margins > 0.5).all())
+            # won by a row so far out that the programme takes what the others lose for rounding
+            hidden = (margins < -0.01 * sizes).any()
+            return (None, False) if hidden else (beta, bool((margins > 0.5).all()))
         lost = lost[np.argsort(margins[lost])][: max(most // 3, 1)]
         if len(chosen) > 3 * most:
             return None, False

@@ -7,13 +7,14 @@ the Hessian goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..history import Result, Status, joined
 from ..kernels.streamed import StreamedRows
 from ..solvers import NewtonCholesky, Solver
+from .audit import audited, to_audit
 from .auto import SAMPLED_SIZE
 from .optimality import Optimality
 
@@ -107,11 +108,16 @@ def checked(problem: Problem, solver: Solver, result: Result) -> tuple[Solver, R
     return solver, result
 
 
-def settled(result: Result, proof: Optimality, solver: Solver) -> Optimality:
-    """Return the proof, and set the status to converged where it says that the tolerance is met, however that ended."""
+def settled(problem: Problem, result: Result, proof: Optimality, solver: Solver, names: Sequence | None) -> Optimality:
+    """Return the proof, and set the status to converged where it says that the tolerance is met, however that ended.
+
+    A small fit that proves little is looked at in more digits.
+    """
     tol = solver.decrement_tol
     share = tol * tol + (0.0 if result.status is Status.MAX_ITER else ROUNDING)
-    if result.status not in BAD_LUCK or not tol or not proof.bound <= share * proof.value:
-        return proof
-    result.status, result.reason = Status.CONVERGED, "proof"
-    return replace(proof, status=result.status)
+    if result.status in BAD_LUCK and tol and proof.bound <= share * proof.value:
+        result.status, result.reason = Status.CONVERGED, "proof"
+        proof = replace(proof, status=result.status)
+    if _work(problem) <= LITTLE_WORK and to_audit(problem, result, proof, tol):
+        proof = audited(problem, result, proof, tol, range(problem.X.shape[1]) if names is None else names)
+    return proof
