@@ -67,7 +67,7 @@ class _Numbers:
         return where
 
 
-def wanted(name: str | None, there: bool, is_formula: bool, points: int) -> bool:
+def wanted(name: str | None, there: bool, is_formula: bool, points: int, auto_points: int = AUTO_POINTS) -> bool:
     """Return whether the fits run on a device.
 
     Parameters
@@ -79,6 +79,8 @@ def wanted(name: str | None, there: bool, is_formula: bool, points: int) -> bool
     is_formula : bool
     points : int
         Of all fits.
+    auto_points : int, default=50 million
+        So many at least leave the processor with "auto".
 
     Raises
     ------
@@ -92,7 +94,7 @@ def wanted(name: str | None, there: bool, is_formula: bool, points: int) -> bool
     if name == "cpu" or (name is None and not there):
         return False
     if name == "auto" and not there:
-        return is_formula and points >= AUTO_POINTS and device.available()
+        return is_formula and points >= auto_points and device.available()
     if not is_formula:
         raise ValueError(
             f"received a Python function with device={name!r} and data "

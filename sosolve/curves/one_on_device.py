@@ -10,34 +10,12 @@ AUTO_SINGLE = 1_000_000
 
 
 def goes_there(device: str | None, is_formula: bool, n: int, there: bool = False) -> bool:
-    """Return whether a single fit runs on a device.
-
-    Parameters
-    ----------
-    device : {"auto", "cpu", "cuda"} or None
-        None is where the data are.
-    is_formula : bool
-    n : int
-        Points.
-    there : bool, default=False
-        Whether the data are on a device.
-
-    Raises
-    ------
-    ImportError, RuntimeError
-        When a device is asked for and none can be used.
-    ValueError
-        When the name is unknown, or the model has no source for a device.
-    """
+    """Return whether a single fit of n points runs on a device; see `batch_cuda.wanted`."""
     if device is None and not there:
         return False
-    if device == "auto" and not there:
-        from ..kernels.device import available
-
-        return is_formula and n >= AUTO_SINGLE and available()
     from .batch_cuda import wanted
 
-    return wanted(device, there, is_formula, n)
+    return wanted(device, there, is_formula, n, AUTO_SINGLE)
 
 
 def fit_one(formula: Any, x: Any, y: Any, **options: Any) -> Any:

@@ -28,6 +28,7 @@ from ..objectives.derivatives import EPS, IMAGINARY_STEP, RELATIVE_STEP
 from ..solvers.lean import SPARING, USUAL, Rows
 from .curve_data import CurveData, sum_of_squares
 from .lean import Slopes, level_of, products
+from .remembered import is_in, remember
 
 #: Largest gap between a column of exact and one of rough derivatives, relative to its length, that is agreement.
 AGREEMENT = 1e-3
@@ -347,19 +348,3 @@ def agree(found: Found, rough: Found, J: np.ndarray, K: np.ndarray, level: float
         if not square + others[k][k] * v * v - 2.0 * between * q * v <= AGREEMENT * AGREEMENT * square:
             return False
     return True
-
-
-def is_in(functions: weakref.WeakSet, f: Callable) -> bool:
-    """Return whether f is one of the functions."""
-    try:
-        return f in functions
-    except TypeError:  # no weak references to it, or no hash
-        return False
-
-
-def remember(functions: weakref.WeakSet, f: Callable) -> None:
-    """Add f to the functions."""
-    try:
-        functions.add(f)
-    except TypeError:
-        return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -227,6 +226,3 @@ def _transform(sigma: Any, size: int) -> tuple[np.ndarray | None, np.ndarray | N
     raise ValueError(
         f"`sigma` has incorrect shape: received {errors.shape}; expected ({size},), ({size}, {size}) or a number"
     )
-
-
-Model = Callable[..., np.ndarray]

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse
 
 from .checks import EPS
+from .remembered import is_in, remember
 
 #: Relative steps of the central differences; their columns must agree to STEADY before they accuse another one.
 STEPS = (EPS ** (1.0 / 3.0), EPS ** (1.0 / 3.0) / 8.0)
@@ -137,15 +138,9 @@ def accusation(fun: Callable, jac: Callable, theta: np.ndarray, box: dict) -> st
 
 def is_known(jac: Any) -> bool:
     """Return whether a Jacobian was found right before."""
-    try:
-        return jac in _right
-    except TypeError:  # no weak references to it, or no hash
-        return False
+    return is_in(_right, jac)
 
 
 def trust(jac: Any) -> None:
     """Note that a Jacobian is right."""
-    try:
-        _right.add(jac)
-    except TypeError:
-        return
+    remember(_right, jac)

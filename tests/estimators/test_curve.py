@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.optimize
+from quiet_callback import QuietCallback
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -424,18 +425,9 @@ def test_callbacks_see_every_iteration_and_stop():
     """scikit-learn's callbacks get a task an iteration, an estimator that predicts, and may stop the fit."""
     X, y, text, start, _ = data("growth")
 
-    class Watch:
+    class Watch(QuietCallback):
         def __init__(self):
             self.seen = []
-
-        def setup(self, estimator, context):
-            pass
-
-        def teardown(self, estimator, context):
-            pass
-
-        def on_fit_task_begin(self, estimator, context, *, X=None):
-            pass
 
         def on_fit_task_end(self, estimator, context, *, X=None, fitted_estimator=None):
             if context.task_name == "iteration":

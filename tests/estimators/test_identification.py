@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from quiet_callback import QuietCallback
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning
 from tables import make_tables
@@ -266,17 +267,8 @@ def test_a_fit_that_was_stopped_is_not_searched(monkeypatch):
     """No linear programme after a stop request: the status stays that of the stop."""
     monkeypatch.setattr(identification, "_separation", lambda *_: pytest.fail("searched"))
 
-    class Stop:
-        """A callback that asks to stop at once."""
-
-        def setup(self, estimator, context):
-            """Nothing to prepare."""
-
-        def teardown(self, estimator, context):
-            """Nothing to undo."""
-
-        def on_fit_task_begin(self, estimator, context):
-            """Let it begin."""
+    class Stop(QuietCallback):
+        """Asks to stop at once."""
 
         def on_fit_task_end(self, estimator, context):
             """Ask to stop."""
