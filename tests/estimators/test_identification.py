@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from tables import make_tables
 
 from sosolve import LogisticRegression, SoftmaxRegression, Status
-from sosolve.estimators import identification, weak_penalty
+from sosolve.estimators import identification, separation, weak_penalty
 
 SEEDS = [*range(40), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(40, 300))]
 
@@ -220,20 +220,20 @@ def test_many_rows(monkeypatch):
     X = np.c_[np.vstack([X, rng.standard_normal((m, 3))]), np.r_[np.zeros(len(X)), np.ones(m)]]
     y = np.append(y, np.ones(m, dtype=int))
     rounds = []
-    original = identification._won
-    monkeypatch.setattr(identification, "_won", lambda A: rounds.append(len(A)) or original(A))
-    monkeypatch.setattr(identification, "COMPARED", 60)
+    original = separation._won
+    monkeypatch.setattr(separation, "_won", lambda A: rounds.append(len(A)) or original(A))
+    monkeypatch.setattr(separation, "COMPARED", 60)
     found = fitted(X, y).optimality_
     assert found.separation == "quasi"
     assert found.separating == (3,)
     assert len(rounds) > 1
-    monkeypatch.setattr(identification, "ROUNDS", 1)
+    monkeypatch.setattr(separation, "ROUNDS", 1)
     assert fitted(X, y).optimality_.separation is None  # not proved, not claimed
 
 
 def test_the_programme_is_skipped_where_it_would_be_large(monkeypatch):
     """Complete separation is read off the margins then; the direction is that of the coefficients."""
-    monkeypatch.setattr(identification, "MOST_PARAMETERS", 0)
+    monkeypatch.setattr(separation, "MOST_PARAMETERS", 0)
     X, y = load_wine(return_X_y=True)
     for target in (y, y == 1):
         clf = fitted(X, target)
@@ -265,7 +265,7 @@ def test_columns_that_all_but_agree_keep_what_tells_them_apart(K):
 
 def test_a_fit_that_was_stopped_is_not_searched(monkeypatch):
     """No linear programme after a stop request: the status stays that of the stop."""
-    monkeypatch.setattr(identification, "_separation", lambda *_: pytest.fail("searched"))
+    monkeypatch.setattr(identification, "separation", lambda *_: pytest.fail("searched"))
 
     class Stop(QuietCallback):
         """Asks to stop at once."""
