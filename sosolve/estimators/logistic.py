@@ -82,7 +82,7 @@ class LogisticRegression(LinearClassifier):
     feature_names_in_ : ndarray of str
         Where X has column names.
     solver_ : Solver
-        What ran, with all its settings; `history_.notes["solver"]` says why.
+        What ran, with its settings; `history_.notes["solver"]` says why.
     device_ : str
         Where the fit ran: "cpu", "cuda:0" or what the library of X calls it.
     history_ : History

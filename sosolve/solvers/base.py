@@ -106,6 +106,13 @@ class Solver:
         super().__init_subclass__(**keywords)
         if cls.__doc__ and cls.__base__ and cls.__base__.__doc__:
             cls.__doc__ = with_settings_above(cls.__doc__, cls.__base__.__doc__)
+        cls.__repr__ = cls.__repr__  # type: ignore[method-assign]  # its own, so that `dataclass` writes no other one
+
+    def __repr__(self) -> str:
+        """Return the settings that are not the defaults, as scikit-learn writes its estimators."""
+        given = ((f.name, getattr(self, f.name), f.default) for f in fields(self))
+        changed = [f"{name}={value!r}" for name, value, default in given if not _is_same(value, default)]
+        return f"{type(self).__name__}({', '.join(changed)})"
 
     def start(self, point: Point) -> object:
         """Return the state before the first iteration."""
@@ -262,3 +269,8 @@ class Solver:
             See `minimize`.
         """
         return Run(self, objective, callback)(lambda: point, state)
+
+
+def _is_same(value: object, default: object) -> bool:
+    """Return whether a setting is its default; an array is none."""
+    return value is default or (isinstance(value, bool | int | float | str) and value == default)

@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from dataclasses import dataclass
 from itertools import count
 from types import SimpleNamespace
 
@@ -9,7 +10,20 @@ import numpy as np
 import pytest
 from tables import make_objective, make_tables
 
-from sosolve import BFGS, LBFGS, History, NewtonCG, NewtonCholesky, Record, Result, Solver, Status, Step, TrustRegion
+from sosolve import (
+    BFGS,
+    LBFGS,
+    History,
+    LevenbergMarquardt,
+    NewtonCG,
+    NewtonCholesky,
+    Record,
+    Result,
+    Solver,
+    Status,
+    Step,
+    TrustRegion,
+)
 from sosolve.history import InnerStop
 from sosolve.protocols import Counts, PointwiseRay
 from sosolve.solvers import SOLVERS, loop
@@ -280,6 +294,23 @@ def test_set_params():
     assert solver.get_params()["radius0"] == 10.0
     with pytest.raises(ValueError, match=r"received the setting 'radius' for TrustRegion.*radius0"):
         solver.set_params(radius=1.0)
+
+
+def test_a_solver_is_written_with_what_was_changed():
+    """As scikit-learn writes estimators: no setting at its default, arrays always; a repr of the user's own stays."""
+
+    @dataclass(kw_only=True)
+    class Own(Solver):
+        """A solver."""
+
+        length: float = 1.0
+
+        def __repr__(self) -> str:
+            return "mine"
+
+    assert repr(TrustRegion(radius0=3.0)) == "TrustRegion(radius0=3.0)"
+    assert repr(LevenbergMarquardt(lower=np.zeros(2))) == "LevenbergMarquardt(lower=array([0., 0.]))"
+    assert repr(Own()) == "mine"
 
 
 def test_step_with_an_unknown_field():
