@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -10,6 +9,7 @@ from array_api_compat import is_array_api_obj, is_numpy_array
 from sklearn import get_config
 from sklearn.base import BaseEstimator
 
+from ..caller import warn_caller
 from ..kernels.streamed import StreamedRows
 
 #: Solvers that minimise smooth objectives alone, and the name that also stands for a dual problem.
@@ -306,8 +306,8 @@ def unfinished(solver: object, n_iter: int) -> str:
 
 
 def _deprecate(message: str) -> None:
-    warnings.warn(message, FutureWarning, stacklevel=6)  # here to the caller of fit through scikit-learn's wrapper
+    warn_caller(message, FutureWarning)
 
 
 def _advise(message: str) -> None:
-    warnings.warn(message, UserWarning, stacklevel=6)
+    warn_caller(message, UserWarning)

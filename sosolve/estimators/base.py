@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
 from collections.abc import Callable
 from functools import cache
 from numbers import Integral, Real
@@ -20,6 +19,7 @@ from .._compat import (
     StrOptions,
 )
 from .._version import __version__
+from ..caller import warn_caller
 from ..history import Result, Status
 from ..protocols import Array, Point
 from ..solvers import SOLVERS, Solver
@@ -253,10 +253,9 @@ def warn_unless_converged(estimator: LinearClassifier, result: Result) -> None:
     known = "" if proof.proof == "value" else f"at most {percent(proof.relative_bound)} above its minimum, "
     notes = "".join(f" Found {note}." for note in proof.notes)
     opening = unfinished(estimator.solver, result.n_iter) if result.status is Status.MAX_ITER else ""
-    warnings.warn(
+    warn_caller(
         f"{opening}{type(estimator).__name__} {result.status.name}: {result.message} (after {result.n_iter} iterations "
         f"of {estimator.solver_.name or type(estimator.solver_).__name__}: objective {proof.value:.6g}, "
         f"{known}max |gradient| {result.grad_norm:.2g}{decrement}; the best iterate is kept).{notes}",
         ConvergenceWarning,
-        stacklevel=5,  # this function, _fit, fit, scikit-learn's wrapper, the caller
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,6 +11,7 @@ import scipy.linalg
 import scipy.optimize
 import scipy.stats
 
+from ..caller import warn_caller
 from ..curve_problems.problem import CurveProblem
 from ..solvers import LevenbergMarquardt
 from .curve_search import search
@@ -148,11 +148,10 @@ def _without_rest(curve: FittedCurve, problem: CurveProblem, j: int) -> Callable
 def _distance(curve: FittedCurve, rss: float) -> float:
     gain = rss - curve.rss
     if gain < -1e-6 * curve.noise:
-        warnings.warn(
+        warn_caller(
             f"the profile found a better fit (sum of squares {rss:.8g} instead of {curve.rss:.8g}): fit again from "
             "another p0",
             UserWarning,
-            stacklevel=6,
         )
     return math.sqrt(max(gain, 0.0) / curve.noise)
 
@@ -253,11 +252,10 @@ def bootstrap_interval(
         samples = Parallel(n_jobs=n_jobs, prefer="threads")(delayed(one)(seed) for seed in seeds)
     good = np.array([sample for sample in samples if np.isfinite(sample).all()])
     if len(good) < 0.9 * n_resamples:
-        warnings.warn(
+        warn_caller(
             f"{n_resamples - len(good)} of {n_resamples} bootstrap fits did not converge and were left out: the "
             "intervals may be too short; check the fit, or use method='profile'",
             UserWarning,
-            stacklevel=4,
         )
     if len(good) < 2:
         return np.full((len(theta), 2), np.nan)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from ..caller import warn_caller
 from ..history import Record
 from ..protocols import Point
 from ..solvers import RESIDUAL_SOLVERS, SOLVERS, Solver
@@ -52,16 +52,15 @@ def warn_of(estimator, curves: Sequence[FittedCurve]) -> None:
         which = f" (output {k})" if len(curves) > 1 else ""
         result = curve.result
         if not result.converged:
-            warnings.warn(
+            warn_caller(
                 f"NonlinearLeastSquares{which} {result.status.name}: {result.message} (after {result.n_iter} "
                 f"iterations of {estimator.solver_.name or type(estimator.solver_).__name__}: sum of squares "
                 f"{curve.rss:.6g}; the best iterate is kept).",
                 ConvergenceWarning,
-                stacklevel=4,
             )
         lost = curve.not_identified()
         if lost:
-            warnings.warn(f"NonlinearLeastSquares{which}: {lost}.", ConvergenceWarning, stacklevel=4)
+            warn_caller(f"NonlinearLeastSquares{which}: {lost}.", ConvergenceWarning)
 
 
 def check_enough(names: Sequence[str], free: np.ndarray, n: int) -> None:

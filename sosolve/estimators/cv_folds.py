@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import check_cv
 
 from .._compat import to_host
+from ..caller import warn_caller
 from ..history import Status
 from ..kernels.pool import thread_limit
 from .alo import LeftOut, leave_one_out
@@ -184,12 +184,11 @@ def warn_of_left_out(estimator: LogisticRegression, left: list[LeftOut], Cs: np.
     poor = [(C, found) for C, found in zip(Cs, left, strict=True) if not found.is_good]
     if poor:
         C, worst = max(poor, key=lambda pair: pair[1].error)
-        warnings.warn(
+        warn_caller(
             f"{type(estimator).__name__}: at {len(poor)} of {len(Cs)} values of C the leave-one-out log loss may be "
             f"more than 2 % off, most at C={C:g} ({worst.error:.0%} estimated after {worst.n_exact} exact fits): drop "
             "such C, or use folds, cv=10",
             ConvergenceWarning,
-            stacklevel=5,
         )
 
 
@@ -197,11 +196,10 @@ def warn_of_folds(estimator: LogisticRegression, found: list[Fold]) -> None:
     """Warn once of all scores that are NaN, and once of all fits on folds that did not converge."""
     missing = sum(int(np.isnan(fold.scores).sum()) for fold in found)
     if missing:
-        warnings.warn(
+        warn_caller(
             f"{type(estimator).__name__}: {missing} of {sum(fold.scores.size for fold in found)} scores on the folds "
             "are NaN and were left out of the choice: take a scorer that is defined on each fold, or other folds",
             UserWarning,
-            stacklevel=5,
         )
     bad = Counter(status for fold in found for status in fold.bad)
     if not bad:
@@ -209,9 +207,8 @@ def warn_of_folds(estimator: LogisticRegression, found: list[Fold]) -> None:
     fits = sum(fold.n_iter.size for fold in found)
     opening = unfinished(estimator.solver, estimator.max_iter) if Status.MAX_ITER in bad else ""
     reasons = "; ".join(f"{count} {status.name}: {status.value}" for status, count in bad.items())
-    warnings.warn(
+    warn_caller(
         f"{opening}{type(estimator).__name__}: {sum(bad.values())} of {fits} fits on the folds did not converge "
         f"({reasons})",
         ConvergenceWarning,
-        stacklevel=5,  # this function, _search, fit, scikit-learn's wrapper, the caller
     )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from array_api_compat import array_namespace, device, is_numpy_array
 from sklearn.utils.multiclass import check_classification_targets
 
 from .._compat import FEW_CODES, to_host
+from ..caller import warn_caller
 from ..linalg import floats
 from ..protocols import Array
 
@@ -55,7 +54,7 @@ def classes_and_codes(y: Array) -> tuple[Array, Array]:
     if y.dtype.kind in "biu":  # whole numbers and booleans are always classes
         classes, codes = _of_whole_numbers(y)
         if len(y) > FEW and len(classes) > round(0.5 * len(y)):
-            warnings.warn(MANY_CLASSES, UserWarning, stacklevel=2)
+            warn_caller(MANY_CLASSES, UserWarning)
         return classes, codes
     if y.dtype.kind == "f" and len(y) >= MANY and np.abs(y).max() < 2**31:  # NaN is not below
         whole = y.astype(np.int64)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import Bounds, OptimizeWarning
 
+from ..caller import warn_caller
 from ..solvers.bounds import Box
-from .caller import warn_caller
 
 
 def box_of(bounds: Any, size: int) -> Box | None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import Bounds
 
-from .caller import warn_caller
+from ..caller import warn_caller
 
 EPS = float(np.finfo(np.float64).eps)
 METHODS = ("trf", "dogbox", "lm")

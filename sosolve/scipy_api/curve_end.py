@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from scipy.optimize import OptimizeResult, OptimizeWarning
 
+from ..caller import warn_caller
 from ..inference import Covariance
 from ..linalg import column_norms, norm, pivoted_qr
 from . import checks
-from .caller import warn_caller
 from .curve_data import CurveData
 from .outcome import STALLED_CODE
 

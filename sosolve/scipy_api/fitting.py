@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import OptimizeResult, OptimizeWarning
 
+from ..caller import warn_caller
 from .callable_rows import CallableRows
-from .caller import warn_caller
 from .compiled import formula_fit
 from .curve_data import curve_data
 from .curve_end import cause_of_failure, info_of, matrix_of

@@ -8,9 +8,9 @@ import numpy as np
 from array_api_compat import is_cupy_array
 from scipy.optimize import OptimizeResult, OptimizeWarning
 
+from ..caller import warn_caller
 from ..curves.one_on_device import fit_one, goes_there
 from ..inference import covariance
-from .caller import warn_caller
 from .curve_data import CurveData, curve_data
 from .curve_start import UNBOUNDED, found_start, start_and_box
 from .failures import FitError

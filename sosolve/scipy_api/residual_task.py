@@ -12,10 +12,10 @@ import scipy.sparse
 from scipy.optimize import OptimizeResult
 from scipy.sparse.linalg import LinearOperator
 
+from ..caller import warn_caller
 from ..objectives.residual_jacobians import CustomLoss, ResidualLeastSquares
 from ..objectives.robust import RobustLoss
 from . import checks
-from .caller import warn_caller
 from .outcome import described
 from .watch import Watch, user_callback
 

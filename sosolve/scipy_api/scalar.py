@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from scipy.optimize import HessianUpdateStrategy, OptimizeResult, OptimizeWarning
 
+from ..caller import warn_caller
 from ..history import Result
 from ..objectives.function import FunctionObjective
 from ..solvers.bounds import Box
 from . import checks
 from .boxes import box_of, inside
-from .caller import warn_caller
 from .gradient_noise import louder
 from .scalar_outcome import accept_by_value, packed_minimum, refuse_noise
 from .scalar_solvers import FIRST_ORDER, kind_of, solver_of

@@ -8,11 +8,11 @@ from typing import Any
 
 from scipy.optimize import OptimizeWarning
 
+from ..caller import warn_caller
 from ..solvers import BFGS, LBFGS, NewtonCG, NewtonCholesky, Solver, TrustRegion
 from ..solvers.bounded import BoundedLBFGS, BoundedTrustRegion
 from ..solvers.bounds import Box
 from . import checks
-from .caller import warn_caller
 
 
 @dataclass(kw_only=True)
