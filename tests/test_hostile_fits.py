@@ -139,6 +139,23 @@ def test_tol_counts_for_the_value_too(method):
     assert not drowned.success
 
 
+@pytest.mark.parametrize(
+    ("true", "p0"),
+    [
+        ([-2.88, 0.86, 2.54, 0.70], [1.0, 2.0, 1.0, 2.0]),  # ends on a saddle with equal rates
+        ([1.29, 0.84, 0.54, -2.06], [0.5, 0.5, 0.5, 0.5]),  # a slow second try has to go on
+    ],
+)
+def test_equal_starts_of_two_equal_terms(true, p0):
+    def both(x, a, b, c, d):
+        return a * np.exp(-b * x) + c * np.exp(-d * x)
+
+    popt, pcov = curve_fit(both, X, both(X, *true), p0)
+    order = [2, 3, 0, 1] if abs(popt[0] - true[0]) > 0.1 else [0, 1, 2, 3]
+    np.testing.assert_allclose(popt[order], true, rtol=1e-8)
+    assert np.sqrt(np.diag(pcov)).max() < 1e-8
+
+
 MODELS = {"decay": "a*exp(-b*x) + c", "function": decay, "logistic": "a/(1 + exp(-b*(x - 2))) + c"}
 
 

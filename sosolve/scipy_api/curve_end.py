@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,10 @@ from .outcome import STALLED_CODE
 
 #: Length of residuals that are rounding, relative to y; of a column that is, relative to the longest it was.
 EXACT, DROWNED = 16.0 * checks.EPS, 1e-13
+#: Singular value of a column-scaled Jacobian, relative to the largest, of a direction that counts as flat.
+FLAT = 1e-5
+#: Length of a step off a saddle, relative to the parameters, and directions whose signs are tried.
+KICK, MOST_SIGNS = 0.1, 3
 #: Relative steps with which a failed fit is looked at.
 PROBE = 1e-3
 
@@ -103,20 +108,43 @@ def drop_drowned(outcome: OptimizeResult, size: np.ndarray, widest: np.ndarray, 
             outcome.jac = np.where(gone, 0.0, J)
 
 
-def kicked(theta: np.ndarray, null_vectors: np.ndarray, box: dict) -> np.ndarray:
-    """Return a point a tenth of theta away along the directions that the Jacobian does not see, inside the box.
+def flat_directions(jac: np.ndarray) -> np.ndarray:
+    """Return an orthonormal basis, shape (p, k), of the directions that the column-scaled Jacobian hardly sees.
+
+    Scaled back to the parameters, each of length 1. Rounding keeps a fit that began on a symmetry from lying on it to
+    the last digit, so that some of these directions are not quite null vectors.
+    """
+    lengths = column_norms(jac)
+    scale = np.where(lengths > 0.0, lengths, 1.0)
+    _, size, right = np.linalg.svd(jac / scale, full_matrices=True)
+    weak = np.append(size, np.zeros(right.shape[0] - size.shape[0])) <= FLAT * size[0]
+    directions = right[weak].T / scale[:, None]
+    return directions / column_norms(directions)
+
+
+def kicked(theta: np.ndarray, directions: np.ndarray, box: dict) -> list[np.ndarray]:
+    """Return points a tenth of theta away along sums of directions that the Jacobian does not see, inside the box.
 
     A fit that starts on a symmetry of the model (two equal terms), or ends on a bound where the model is flat, has
-    its Jacobian singular on the whole way: the residuals have a saddle there, which no first-order model leaves.
+    its Jacobian singular on the whole way: the residuals have a saddle there, which no first-order model leaves. What
+    counts at a saddle is the sign of one direction beside that of another; the points farthest away come first.
     """
     size = np.where(theta == 0.0, 1.0, np.abs(theta))
-    d = null_vectors.sum(axis=1)
-    with np.errstate(all="ignore"):
-        d = d * (0.1 / np.max(np.abs(d) / size))
-    if not box:
-        return theta + d
-    ways = [np.clip(theta + way, box["lower"], box["upper"]) for way in (d, -d)]
-    return max(ways, key=lambda way: float(np.abs((way - theta) / size).sum()))
+    points = []
+    for signs in itertools.product((1.0, -1.0), repeat=min(directions.shape[1], MOST_SIGNS)):
+        with np.errstate(all="ignore"):
+            d = directions[:, : len(signs)] @ np.array(signs)
+            d = d * (KICK / np.max(np.abs(d) / size))
+        points.append(np.clip(theta + d, box["lower"], box["upper"]) if box else theta + d)
+    points = [point for point in points if np.isfinite(point).all()]
+    return sorted(points, key=lambda point: -float(np.abs((point - theta) / size).sum()))
+
+
+def shaken(theta: np.ndarray, box: dict) -> np.ndarray:
+    """Return a start near theta on no symmetry: parameters moved by up to a tenth, no two by the same share."""
+    share = KICK * np.linspace(0.3, 1.0, theta.size) * np.where(np.arange(theta.size) % 2, -1.0, 1.0)
+    moved = theta + share * np.where(theta == 0.0, 1.0, np.abs(theta))
+    return np.clip(moved, box["lower"], box["upper"]) if box else moved
 
 
 def matrix_of(found: Covariance, advice: str, formula: Any) -> np.ndarray:

@@ -17,7 +17,7 @@ from ..objectives.robust import mad_scale
 from ..solvers import Dogleg, LevenbergMarquardt
 from . import checks
 from .curve_data import CurveData
-from .curve_end import drop_drowned, is_lower, kicked
+from .curve_end import drop_drowned, flat_directions, is_lower, kicked, shaken
 from .curve_start import UNBOUNDED, first_residuals
 from .curve_task import CurveTask
 from .jacobian_check import dense_jacobian
@@ -50,24 +50,35 @@ def minimum(task: CurveTask) -> tuple[OptimizeResult, Covariance]:
     outcome = fit(task)
     uncertain = _uncertainty(outcome, task)
     if uncertain.null_vectors.shape[1]:
-        other = _second_look(fit, task, outcome, uncertain.null_vectors)
+        other = _second_look(fit, task, outcome)
         if other is not None:
             return other, _uncertainty(other, task)
     return outcome, uncertain
 
 
-def _second_look(
-    fit: Callable, task: CurveTask, outcome: OptimizeResult, null_vectors: np.ndarray
-) -> OptimizeResult | None:
-    """Return the outcome of a fit from a point beside a singular end, None where it is no better or not to be had."""
-    start = kicked(outcome.x, null_vectors, task.box)
-    if not np.isfinite(start).all():
-        return None
+def _second_look(fit: Callable, task: CurveTask, outcome: OptimizeResult) -> OptimizeResult | None:
+    """Return the outcome of a fit from beside a singular end, or beside its start; None where neither is better."""
+    starts = kicked(outcome.x, flat_directions(dense_jacobian(outcome.jac)), task.box)
+    with np.errstate(all="ignore"):
+        costs = [_cost(task, start) for start in starts]
+    best = [starts[int(np.argmin(costs))]] if starts else []
+    for start in (*best, shaken(task.theta, task.box)):
+        try:
+            other = fit(replace(task, theta=start))
+        except Exception:  # noqa: S112 the model does not exist there, and nobody asked for that point
+            continue
+        if is_lower(other, outcome, task.data):
+            return other
+    return None
+
+
+def _cost(task: CurveTask, theta: np.ndarray) -> float:
+    """Return the length of the residuals, inf where the model does not exist."""
     try:
-        other = fit(replace(task, theta=start))
-    except Exception:  # the model does not exist there, and nobody asked for that point
-        return None
-    return other if is_lower(other, outcome, task.data) else None
+        length = norm(task.data.whitened(task.f(task.data.x, *theta) - task.data.y))
+    except Exception:
+        return math.inf
+    return length if length < math.inf else math.inf
 
 
 def _fitted(task: CurveTask) -> OptimizeResult:

@@ -177,6 +177,9 @@ class ResidualTrustRegion(ResidualSolver):
         if result.status is Status.MAX_ITER and left > 0 and not (other.converged and other.value < result.value):
             more = first.persistent(left).resume(objective, result, callback)
             result = _joined(result, more, more)
+        elif other.status is Status.MAX_ITER and left > 0 and other.value < result.value:
+            more = again.persistent(left).resume(objective, other, callback)
+            other = _joined(other, more, more)
         return _joined(result, other, other if other.value < result.value else result)
 
     def persistent(self, max_iter: int) -> ResidualTrustRegion:
