@@ -11,7 +11,7 @@ Hessian of another point the same holds but for the factor by which the curvatur
 Convexity: f minimised over c is strongly convex in v with moduli a_j, so that f - f* <= sum_j g_j^2 / (2 a_j) where
 g_c = 0. Where it is not, the way to that point is bounded by the self-concordance of the loss.
 
-Duality: the gradient rows at the minimum over c are a dual point; the gap holds for any point, and costs one pass.
+Duality: the gradient rows at the minimum over c are a dual point; the gap holds for any point, see `dual_point`.
 
 References
 ----------
@@ -25,13 +25,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.linalg
 
 from .._compat import to_host
 from ..history import Result, Status
+from ..objectives.row_blocks import predictors
 from ..objectives.thin import ThinModel
 from ..solvers.newton import Factor
 from ..solvers.subproblem import shifted_inverse
+from .dual_point import duality
 from .identification import MOVING, identify
 from .optimality import NEGLIGIBLE, Optimality
 
@@ -39,16 +40,12 @@ if TYPE_CHECKING:
     from .problem import Problem
 
 EPS = 2.0**-52
-#: Bound on the relative error of the curvature of several classes, whose probabilities may be in single precision.
+#: Bound on the relative error of a curvature, which may be in single precision by rows.
 SINGLE = 1e-6
 #: Passes that a fit has taken when one more, for a better bound, makes no difference to its time.
 MANY_PASSES = 100
 #: Multiply-adds of a Hessian that costs little: about a millisecond.
 SMALL_WORK = 3e6
-#: Squared pivot, relative to the mean of the diagonal, below which a matrix is treated as singular.
-NEARLY_SINGULAR = 1e-10
-#: Damped Newton steps in the intercepts alone, from anywhere.
-MAX_SHIFTS = 60
 
 
 def certify(problem: Problem, result: Result, names: Sequence | None = None) -> Optimality:
@@ -70,9 +67,9 @@ def certify(problem: Problem, result: Result, names: Sequence | None = None) -> 
     found, decrement, change = {"value": value}, _last_decrement(result), math.nan
     known = math.isfinite(value) and result.status is not Status.NONFINITE and result.point is not None
     if known and not problem.penalty.is_smooth:
-        found["duality"] = _duality(_Facts(problem, result.point.smooth), result.value)
+        found["duality"] = duality(Facts(problem, result.point.smooth), result.value)
     elif known:
-        facts = _Facts(problem, result.point)
+        facts = Facts(problem, result.point)
         found["newton"], exact, change = _newton(facts, result)
         decrement = decrement if math.isnan(exact) else exact
         if found["newton"] > NEGLIGIBLE * value:
@@ -80,7 +77,7 @@ def certify(problem: Problem, result: Result, names: Sequence | None = None) -> 
         worth_a_pass = not result.converged or result.counts.n_passes >= MANY_PASSES
         penalised = problem.penalty.is_plain and problem.alpha > 0.0 and not problem.one_sided
         if worth_a_pass and min(found.values()) > NEGLIGIBLE * value and penalised:
-            found["duality"] = _duality(facts, value)
+            found["duality"] = duality(facts, value)
         stored = facts.storage()
         found = {name: bound + stored for name, bound in found.items()}
     proof = min(found, key=found.__getitem__)
@@ -102,7 +99,7 @@ def _last_decrement(result: Result) -> float:
     return 0.5 * last.decrement**2 if not last.accepted else math.nan
 
 
-class _Facts:
+class Facts:
     """The final point in NumPy, the columns' sizes and the rounding of the gradient.
 
     Attributes
@@ -194,7 +191,7 @@ class _Facts:
 # ---------------------------------------------------------------------- the Newton step
 
 
-def _newton(facts: _Facts, result: Result) -> tuple[float, float, float]:
+def _newton(facts: Facts, result: Result) -> tuple[float, float, float]:
     """Return the bound from a Newton step, {eq}`newtonbound`, half its squared decrement and its change of margins.
 
     The factor may be that of an earlier point: its matrix is at most exp(c) times the one here. inf, NaN and NaN where
@@ -208,14 +205,15 @@ def _newton(facts: _Facts, result: Result) -> tuple[float, float, float]:
     return found
 
 
-def _by_factor(facts: _Facts, factor: Factor) -> tuple[float, float, float]:
+def _by_factor(facts: Facts, factor: Factor) -> tuple[float, float, float]:
     """Return what `_newton` does from one factorised Hessian; a bound of inf where the step is too long.
 
     Likewise where rounding may have added curvature that the Hessian lacks. The decrement is NaN where the rounding of
     the gradient is as large.
     """
     point, origin = facts.point, factor.origin
-    growth = (1.0 if origin is point else math.exp(point.drift(origin))) * (1.0 if facts.K == 1 else 1.0 + SINGLE)
+    exact = facts.K == 1 and not point.parts[0].term.shares_rows
+    growth = (1.0 if origin is point else math.exp(point.drift(origin))) * (1.0 if exact else 1.0 + SINGLE)
     step = -factor.solve(point.grad)
     g, s = to_host(point.grad), to_host(step)
     square = max(-float(g @ s), 0.0)
@@ -231,7 +229,7 @@ def _by_factor(facts: _Facts, factor: Factor) -> tuple[float, float, float]:
     return bound, known, moved
 
 
-def _cheap_factor(facts: _Facts) -> Factor | None:
+def _cheap_factor(facts: Facts) -> Factor | None:
     """Return the factorised Hessian at the final point where it is cheap, None where it is not."""
     p = facts.K * (facts.d + facts.intercept)
     if facts.model.n_rows * p * p > SMALL_WORK:
@@ -240,7 +238,7 @@ def _cheap_factor(facts: _Facts) -> Factor | None:
     return None if solve is None else Factor(solve, facts.point)
 
 
-def _largest_change(facts: _Facts, step: Any) -> float:
+def _largest_change(facts: Facts, step: Any) -> float:
     """Return a bound on the change of a margin, or of a difference of two scores, along a step.
 
     From the reach of the columns; from the margins themselves, one pass, where that says too little.
@@ -251,19 +249,14 @@ def _largest_change(facts: _Facts, step: Any) -> float:
     change = float(np.ptp(ds, axis=0) @ facts.reach) + float(np.ptp(dc))
     if not change > MOVING:
         return change
-    z, xp = facts.model.forward(step), facts.model.xp
-    if facts.K == 1:
-        return float(xp.max(xp.abs(z)))
-    low, high = xp.min(z, axis=1), xp.max(z, axis=1)
-    if not facts.free:
-        low, high = xp.minimum(low, 0.0 * low), xp.maximum(high, 0.0 * high)
-    return float(xp.max(high - low))
+    loss = facts.point.parts[0].term.loss  # whose drift is this largest change
+    return float(np.max([loss.drift(z) for _, z in predictors(facts.model, step)]))
 
 
 # ---------------------------------------------------------------------- strong convexity, no pass
 
 
-def _convexity(facts: _Facts) -> float:
+def _convexity(facts: Facts) -> float:
     """Return the bound from strong convexity, {eq}`convexitybound`; inf where it does not apply."""
     size = facts.dual_norm(facts.g) + facts.dual_norm(facts.error)
     if not math.isfinite(size):
@@ -298,87 +291,3 @@ def _free_step(S: np.ndarray, g: np.ndarray, free: bool) -> tuple[float, float]:
         return math.inf, math.inf
     step = math.sqrt(float((along**2 / values).sum()))
     return step, step * math.sqrt(2.0 / float(values[0]))
-
-
-# ---------------------------------------------------------------------- a dual point, one pass
-
-
-def _duality(facts: _Facts, value: float) -> float:
-    """Return the gap to the dual point of the margins with the best intercepts, {eq}`dualitybound`; inf without one.
-
-    Where coefficients have an L1 penalty alone the point is shrunk until it is feasible.
-    """
-    data = facts.point.parts[0].term
-    r = _balanced_rows(facts)
-    if r is None:
-        return math.inf
-    q, _ = facts.split(facts.model.backward(r))
-    separable = getattr(facts.problem.objective, "penalty", None)
-    zeros = np.zeros_like(q)
-    lasso = facts.split(separable.strengths)[0] if separable else zeros
-    lower = zeros - math.inf if separable is None or separable.lower is None else facts.split(separable.lower)[0]
-    upper = zeros + math.inf if separable is None or separable.upper is None else facts.split(separable.upper)[0]
-    size = np.abs(q) + facts.error
-    open_end = (facts.ridge == 0.0) & (np.where(q < 0.0, upper, -lower) == math.inf) & (size > lasso)
-    shrunk = (1.0 - 8.0 * EPS) * float((lasso[open_end] / size[open_end]).min()) if open_end.any() else 1.0
-    entropy = data.loss.conjugate(data.y, shrunk * r, data.weights)
-    conjugate = _conjugate(shrunk * np.where(q < 0.0, size, -size), facts.ridge, lasso, lower, upper)
-    if data.offset is not None:
-        entropy -= shrunk * float(facts.model.xp.sum(r * data.offset))
-    rounding = 16.0 * EPS * (abs(entropy) + abs(conjugate) + value) + float(facts.margin_error.max())
-    return value + entropy + conjugate + rounding
-
-
-def _conjugate(slope: np.ndarray, ridge: np.ndarray, lasso: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> float:
-    """Return sum_j max over lower <= w <= upper of slope w - lasso |w| - ridge w^2 / 2."""
-    beyond = np.sign(slope) * np.maximum(np.abs(slope) - lasso, 0.0)
-    far = np.where(beyond == 0.0, 0.0, np.sign(beyond) * math.inf)
-    w = np.clip(np.where(ridge > 0.0, beyond / np.where(ridge > 0.0, ridge, 1.0), far), lower, upper)
-    if not np.isfinite(w).all():
-        return math.inf
-    return float((slope * w - lasso * np.abs(w) - 0.5 * ridge * w * w).sum())
-
-
-def _balanced_rows(facts: _Facts) -> Any:
-    """Return the gradient rows at the minimum over the intercepts, whose sum is 0; None where there is none.
-
-    Classes without weight get scores so low that their probabilities are exactly 0.
-    """
-    term, z = facts.point.parts[0].term, facts.point.parts[0].margins
-    xp, K = facts.model.xp, facts.K
-    live = facts.live
-    shift = np.zeros(K)
-    if not live.all():
-        shift[~live] = -2000.0 - 2.0 * float(xp.max(xp.abs(z)))
-    for _ in range(MAX_SHIFTS):
-        moved = z + (float(shift[0]) if K == 1 else facts.problem.array(shift))
-        _, r, curv = term.loss.rows(term.y, moved, term.weights)
-        if not facts.intercept:
-            return r
-        g = to_host(xp.sum(r, axis=0)).reshape(K)
-        if np.abs(g).max() <= 1e-15:
-            return r
-        S = to_host(term.loss.total(curv, term.weights))[np.ix_(live, live)]
-        step = _newton_step(S, g[live], facts.free)
-        if step is None:
-            return None
-        # the largest change of a difference of two scores bounds that of the curvature (Bach, 2010, proposition 1)
-        shift[live] -= step / (1.0 + (np.ptp(step) if K > 1 else abs(float(step[0]))))
-        moved = curv = None  # as large as the data where there are many classes
-    return r if np.abs(g).max() <= 1e-12 else None
-
-
-def _newton_step(S: np.ndarray, g: np.ndarray, free: bool) -> np.ndarray | None:
-    """Return S^-1 g, or with the pseudoinverse where S is singular or nearly so; None where S is zero.
-
-    `free` says that S is singular along (1, ..., 1) in any case. A factor is many times cheaper than eigenvalues where
-    there are hundreds of classes.
-    """
-    size = float(np.trace(S))
-    if not size > 0.0:
-        return None
-    lifted = S + size / len(S) ** 2 if free else S
-    L, failed = scipy.linalg.lapack.dpotrf(lifted, lower=1)
-    if not failed and np.diagonal(L).min() ** 2 > NEARLY_SINGULAR * size / len(S):
-        return scipy.linalg.lapack.dpotrs(L, g, lower=1)[0]
-    return np.linalg.pinv(S, rcond=1e-13, hermitian=True) @ g

@@ -138,6 +138,8 @@ class Problem:
         """State the objective of these data, this model and this penalty."""
         y = self.outputs.encode(self.codes)
         self.data = DataTerm(self.model, self.outputs.loss, y, self.weights, self.offset)
+        if not self.penalty.is_smooth and self.outputs.loss.n_outputs == 1:
+            self.data.keeps_margins = self.data.shares_rows  # fits of some columns hand them on
         self.objective = self.penalty.objective(self.data, self.model)
 
     def _strength(self) -> Array | float:

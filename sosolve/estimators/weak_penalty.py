@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..history import Result
+from ..objectives.row_blocks import predictors
 from ..solvers.newton import Factor
 from ..solvers.subproblem import shifted_inverse
 
@@ -54,6 +55,5 @@ def leans_on_penalty(problem: Problem, result: Result, moving: float) -> bool:
             return True  # singular to rounding: the penalty is all that holds some direction
     else:
         return False
-    z = problem.model.forward(solve(point.parts[0].grad))
-    xp = problem.model.xp
-    return not float(xp.max(xp.abs(z))) < moving
+    xp, changes = problem.model.xp, predictors(problem.model, solve(point.parts[0].grad))
+    return any(not float(xp.max(xp.abs(z))) < moving for _, z in changes)

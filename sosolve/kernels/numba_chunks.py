@@ -35,20 +35,21 @@ SQUARED, LOGISTIC = 0, 1
 
 
 @jit()
-def linear_chunk(X, w, b, lo, hi, block, z):
+def linear_chunk(X, w, b, lo, hi, block, first, z):
+    """Write the predictors of row i to z[i - first]."""
     for start in range(lo, hi, block):
         stop = min(start + block, hi)
-        part = z[start:stop]
+        part = z[start - first : stop - first]
         dot_rows(X, w, start, stop, part)
         for i in range(part.shape[0]):
             part[i] += b
 
 
 @jit()
-def linear_chunk_k(X, w, b, lo, hi, block, z):
+def linear_chunk_k(X, w, b, lo, hi, block, first, z):
     for start in range(lo, hi, block):
         stop = min(start + block, hi)
-        part = z[start:stop]
+        part = z[start - first : stop - first]
         dot_rows_k(X, w, start, stop, part)
         for i in range(part.shape[0]):
             for k in range(b.shape[0]):
@@ -56,11 +57,12 @@ def linear_chunk_k(X, w, b, lo, hi, block, z):
 
 
 @jit()
-def transposed_chunk(X, r, lo, hi, block, g):
+def transposed_chunk(X, r, lo, hi, block, first, g):
+    """Add the products with r[i - first] of row i to g, and return the sum of r."""
     total = 0.0
     for start in range(lo, hi, block):
         stop = min(start + block, hi)
-        part = r[start:stop]
+        part = r[start - first : stop - first]
         add_rows(X, part, start, stop, g)
         for i in range(part.shape[0]):
             total += part[i]
@@ -68,10 +70,10 @@ def transposed_chunk(X, r, lo, hi, block, g):
 
 
 @jit()
-def transposed_chunk_k(X, r, lo, hi, block, g):
+def transposed_chunk_k(X, r, lo, hi, block, first, g):
     for start in range(lo, hi, block):
         stop = min(start + block, hi)
-        add_rows_k(X, r[start:stop], start, stop, g)
+        add_rows_k(X, r[start - first : stop - first], start, stop, g)
 
 
 @jit()
@@ -124,19 +126,20 @@ def softmax_normal_mv_chunk(X, P, whole, s, v, v0, lo, hi, block, g, total):
 
 
 @jit()
-def fused_chunk(X, y, s, w, b, loss, lo, hi, block, z, h, g):
-    """Return (value, sum r, sum h) of one output, `loss` being LOGISTIC or SQUARED; z and h may be empty."""
+def fused_chunk(X, y, s, offset, w, b, loss, lo, hi, block, z, h, g):
+    """Return (value, sum r, sum h) of one output, `loss` being LOGISTIC or SQUARED; offset, z and h may be empty."""
     r, weights, own_z, own_h = np.empty(block), np.empty(block), np.empty(block), np.empty(block)
     value, total, total_h = 0.0, 0.0, 0.0
     for start in range(lo, hi, block):
         stop = min(start + block, hi)
-        if z.shape[0] > 0:
-            part, curv = z[start:stop], h[start:stop]
-        else:
-            part, curv = own_z[: stop - start], own_h[: stop - start]
+        part = z[start:stop] if z.shape[0] > 0 else own_z[: stop - start]
+        curv = own_h[: stop - start]
         dot_rows(X, w, start, stop, part)
         for i in range(part.shape[0]):
             part[i] += b
+        if offset.shape[0] > 0:
+            for i in range(part.shape[0]):
+                part[i] += offset[start + i]
         take_weights(s, start, stop, weights)
         if loss == LOGISTIC:
             found = logistic_block(y[start:stop], weights, part, curv, r)
@@ -145,6 +148,9 @@ def fused_chunk(X, y, s, w, b, loss, lo, hi, block, z, h, g):
         value += found[0]
         total += found[1]
         total_h += found[2]
+        if h.shape[0] > 0:
+            for i in range(part.shape[0]):
+                h[start + i] = curv[i]
         add_rows(X, r, start, stop, g)
     return value, total, total_h
 
@@ -165,8 +171,8 @@ def logistic_columns_chunk(X, y, s, offset, w, b, lo, hi, block, columns, g, val
 
 
 @jit()
-def softmax_chunk(X, y, s, w, b, reference, lo, hi, block, z, P, g, total):
-    """Return the value; z may be empty: then the block of gradients holds the predictors first."""
+def softmax_chunk(X, y, s, offset, w, b, reference, lo, hi, block, z, P, g, total):
+    """Return the value; offset and z may be empty: without z the block of gradients holds the predictors first."""
     r, weights = np.empty((block, b.shape[0])), np.empty(block)
     value = 0.0
     for start in range(lo, hi, block):
@@ -176,6 +182,10 @@ def softmax_chunk(X, y, s, w, b, reference, lo, hi, block, z, P, g, total):
         for i in range(part.shape[0]):
             for k in range(b.shape[0]):
                 part[i, k] += b[k]
+        if offset.shape[0] > 0:
+            for i in range(part.shape[0]):
+                for k in range(b.shape[0]):
+                    part[i, k] += offset[start + i, k]
         take_weights(s, start, stop, weights)
         value += softmax_block(y[start:stop], weights, part, P[start:stop], r, reference)
         for i in range(part.shape[0]):
@@ -201,10 +211,10 @@ def diagonal_chunk(X, h, mean, inverse, lo, hi, out, first):
 
 @jit()
 def fill_chunk(X, h, sign, mean, inverse, lo, hi, first, A):
-    """Write sqrt(|h_i|) ((x_i - mean) inverse, 1) to row i - first of A for lo <= i < hi."""
+    """Write sqrt(|h_i|) ((x_i - mean) inverse, 1) to row i - first of A for lo <= i < hi; h of shape (1,) is all."""
     d = X.shape[1]
     for i in range(lo, hi):
-        root = np.sqrt(sign * h[i])
+        root = np.sqrt(sign * h[i if h.shape[0] > 1 else 0])
         row = A[i - first]
         for j in range(d):
             row[j] = root * ((X[i, j] - mean[j]) * inverse[j])

@@ -28,6 +28,7 @@ __all__ = [
     "linear",
     "logistic_columns",
     "logistic_gradient",
+    "logistic_into",
     "logistic_linear",
     "logistic_rows",
     "moments",
@@ -49,29 +50,30 @@ GRAM_COLUMNS = 1_000
 COLUMNS_BYTES = 256 * 1024
 
 
-def linear(X, w, b):
-    """Return z = X w' + b, shape (n,) or (n, K)."""
-    plan = Pass(X, 1 if w.ndim == 1 else w.shape[0])
+def linear(X, w, b, rows=None):
+    """Return z = X w' + b, shape (n,) or (n, K); of a range (start, stop) of the rows where one is given."""
+    plan = Pass(X, 1 if w.ndim == 1 else w.shape[0], rows)
+    first, last = plan.rows
     if w.ndim == 1:
-        z, (w,), b = np.empty(X.shape[0]), doubles(w), float(b)
-        plan.run(lambda k, lo, hi: chunks.linear_chunk(plan.storage, w, b, lo, hi, plan.block, z))
+        z, (w,), b = np.empty(last - first), doubles(w), float(b)
+        plan.run(lambda k, lo, hi: chunks.linear_chunk(plan.storage, w, b, lo, hi, plan.block, first, z))
         return z
-    z, (b,), w = np.empty((X.shape[0], w.shape[0])), doubles(b), plan.weights(w)
-    plan.run(lambda k, lo, hi: chunks.linear_chunk_k(plan.storage, w, b, lo, hi, plan.block, z))
+    z, (b,), w = np.empty((last - first, w.shape[0])), doubles(b), plan.weights(w)
+    plan.run(lambda k, lo, hi: chunks.linear_chunk_k(plan.storage, w, b, lo, hi, plan.block, first, z))
     return z
 
 
-def transposed(X, r):
-    """Return (X' r, sum of r over rows), shapes (d,) and () or (K, d) and (K,)."""
+def transposed(X, r, rows=None):
+    """Return (X' r, sum of r over rows), shapes (d,) and () or (K, d) and (K,); r of a range of the rows if given."""
     (r,) = doubles(r)
+    plan = Pass(X, 1 if r.ndim == 1 else r.shape[1], rows)
+    first, _ = plan.rows
     if r.ndim == 1:
-        plan = Pass(X)
         g, _ = plan.slots(X.shape[1])
-        totals = plan.run(lambda k, lo, hi: chunks.transposed_chunk(plan.storage, r, lo, hi, plan.block, g[k]))
+        totals = plan.run(lambda k, lo, hi: chunks.transposed_chunk(plan.storage, r, lo, hi, plan.block, first, g[k]))
         return g.sum(axis=0), np.float64(sum(totals))
-    plan = Pass(X, r.shape[1])
     g = plan.gradient_slots(r.shape[1], X.shape[1])
-    plan.run(lambda k, lo, hi: chunks.transposed_chunk_k(plan.storage, r, lo, hi, plan.block, g[k]))
+    plan.run(lambda k, lo, hi: chunks.transposed_chunk_k(plan.storage, r, lo, hi, plan.block, first, g[k]))
     return plan.gradient(g), r.sum(axis=0)
 
 
@@ -79,7 +81,7 @@ def normal_mv(X, h, v, v0):
     """Return (X' u, sum u) with u = h * (X v + v0), one output."""
     plan = Pass(X)
     g, _ = plan.slots(X.shape[1])
-    (h, v), v0 = doubles(h, v), float(v0)
+    h, (v,), v0 = _as_is(h), doubles(v), float(v0)
     totals = plan.run(lambda k, lo, hi: chunks.normal_mv_chunk(plan.storage, h, v, v0, lo, hi, plan.block, g[k]))
     return g.sum(axis=0), np.float64(sum(totals))
 
@@ -106,7 +108,7 @@ def softmax_normal_mv(X, P, s, v, v0):
     plan = Pass(X, K)
     g, (total, _) = plan.gradient_slots(K, X.shape[1]), plan.slots(K)
     whole = P.dtype == np.float32
-    (s, v0), v, P = doubles(s, v0), plan.weights(v), read_only(P) if whole else doubles(P)[0]
+    (s, v0), v, P = doubles(s, v0), plan.weights(v), _as_is(P)
     plan.run(
         lambda k, lo, hi: chunks.softmax_normal_mv_chunk(
             plan.storage, P, whole, s, v, v0, lo, hi, plan.block, g[k], total[k]
@@ -115,30 +117,53 @@ def softmax_normal_mv(X, P, s, v, v0):
     return plan.gradient(g), total.sum(axis=0)
 
 
-def _fused(loss, X, y, s, w, b, keep=True):
-    """Return (value, z, h, sum h, X' r, sum r) of a loss of one output; z and h are empty where not kept."""
+def _as_is(a):
+    """Return a read-only array in C order: single precision stays, anything else becomes double."""
+    return read_only(a) if a.dtype == np.float32 and a.flags.c_contiguous else doubles(a)[0]
+
+
+def _offsets(offset, *shape):
+    """Return the offset as the chunks take it: empty for none."""
+    return doubles(np.empty((0, *shape)) if offset is None else offset)[0]
+
+
+def _fused(loss, X, y, s, w, b, z, h, offset=None):
+    """Return (value, sum h, X' r, sum r) of a loss of one output; z and h are written where they are not empty."""
     plan = Pass(X)
     g, _ = plan.slots(X.shape[1])
-    z, h = np.empty(X.shape[0] if keep else 0), np.empty(X.shape[0] if keep else 0)
     y = read_only(y) if y.dtype == np.int8 else doubles(y)[0]
-    (s, w), b = doubles(s, w), float(b)
+    (s, w), b, offset = doubles(s, w), float(b), _offsets(offset)
     found = plan.run(
-        lambda k, lo, hi: chunks.fused_chunk(plan.storage, y, s, w, b, loss, lo, hi, plan.block, z, h, g[k])
+        lambda k, lo, hi: chunks.fused_chunk(plan.storage, y, s, offset, w, b, loss, lo, hi, plan.block, z, h, g[k])
     )
     value, total, total_h = (sum(numbers) for numbers in zip(*found, strict=True))
-    return value, z, h, np.float64(total_h), g.sum(axis=0), np.float64(total)
+    return value, np.float64(total_h), g.sum(axis=0), np.float64(total)
+
+
+def _rows_kept(loss, X, y, s, w, b):
+    z, h = np.empty(X.shape[0]), np.empty(X.shape[0])
+    value, _, g, total = _fused(loss, X, y, s, w, b, z, h)
+    return value, z, h, g, total
 
 
 def logistic_linear(X, y, s, w, b):
     """Return (value, z, h, X' r, sum r) of the logistic loss of z = X w + b, in one pass; y may be int8."""
-    value, z, h, _, g, total = _fused(chunks.LOGISTIC, X, y, s, w, b)
-    return value, z, h, g, total
+    return _rows_kept(chunks.LOGISTIC, X, y, s, w, b)
 
 
-def logistic_gradient(X, y, s, w, b):
+def logistic_gradient(X, y, s, w, b, offset=None):
     """Return (value, sum h, X' r, sum r) of the logistic loss of z = X w + b, in one pass that keeps no rows."""
-    value, _, _, total_h, g, total = _fused(chunks.LOGISTIC, X, y, s, w, b, keep=False)
-    return value, total_h, g, total
+    return _fused(chunks.LOGISTIC, X, y, s, w, b, np.empty(0), np.empty(0, np.float32), offset)
+
+
+def logistic_into(X, y, s, w, b, h, offset=None, keeps=False):
+    """Return what `logistic_linear` does of z = X w + b + offset, the curvatures in h, float32 or float64.
+
+    None for the predictors but where it `keeps` them.
+    """
+    z = np.empty(X.shape[0] if keeps else 0)
+    value, _, g, total = _fused(chunks.LOGISTIC, X, y, s, w, b, z, h, offset)
+    return value, z if keeps else None, h, g, total
 
 
 def logistic_columns(X, y, s, offset, W, b):
@@ -162,8 +187,7 @@ def logistic_columns(X, y, s, offset, W, b):
 
 def squared_linear(X, y, s, w, b):
     """Return (value, z, h, X' r, sum r) of the squared loss of z = X w + b, in one pass."""
-    value, z, h, _, g, total = _fused(chunks.SQUARED, X, y, s, w, b)
-    return value, z, h, g, total
+    return _rows_kept(chunks.SQUARED, X, y, s, w, b)
 
 
 def softmax_linear(X, y, s, w, b, reference):
@@ -173,25 +197,27 @@ def softmax_linear(X, y, s, w, b, reference):
     return value, z, P, g, total
 
 
-def softmax_into(X, y, s, w, b, reference, P):
-    """Return what `softmax_linear` does, None for the predictors, and the probabilities in P, float32 or float64.
+def softmax_into(X, y, s, w, b, reference, P, offset=None, keeps=False):
+    """Return what `softmax_linear` does of z = X w' + b + offset, the probabilities in P, float32 or float64.
 
-    Those of all classes may be rounded: see `numba_losses.softmax_mv_block`.
+    Those of all classes may be rounded: see `numba_losses.softmax_mv_block`. None for the predictors but where it
+    `keeps` them.
     """
-    value, g, total = _softmax(X, y, s, w, b, reference, np.empty((0, b.shape[0])), P)
-    return value, None, P, g, total
+    z = np.empty((X.shape[0] if keeps else 0, b.shape[0]))
+    value, g, total = _softmax(X, y, s, w, b, reference, z, P, offset)
+    return value, z if keeps else None, P, g, total
 
 
-def _softmax(X, y, s, w, b, reference, z, P):
+def _softmax(X, y, s, w, b, reference, z, P, offset=None):
     """Return (value, X' r, sum r); z may be empty."""
     K, d = b.shape[0], X.shape[1]
     plan = Pass(X, K)
     g, (total, _) = plan.gradient_slots(K, d), plan.slots(K)
-    (s, b), w = doubles(s, b), plan.weights(w.reshape(K, d))
+    (s, b), w, offset = doubles(s, b), plan.weights(w.reshape(K, d)), _offsets(offset, K)
     y = read_only(y) if y.dtype == np.intp else doubles(y)[0]
     found = plan.run(
         lambda k, lo, hi: chunks.softmax_chunk(
-            plan.storage, y, s, w, b, reference, lo, hi, plan.block, z, P, g[k], total[k]
+            plan.storage, y, s, offset, w, b, reference, lo, hi, plan.block, z, P, g[k], total[k]
         )
     )
     return sum(found), plan.gradient(g), total.sum(axis=0)
@@ -227,9 +253,9 @@ def diagonal(X, h, mean, scale):
     K, d = h.shape[1], X.shape[1]
     plan = Pass(X, 2 * K)
     out, first = plan.slots(K, d)[0], plan.slots(K, d if plan.is_csr else 1)[0]
-    h, mean, inverse = doubles(h, mean, 1.0 / scale)
+    h, (mean, inverse) = _as_is(h), doubles(mean, 1.0 / scale)
     plan.run(lambda k, lo, hi: chunks.diagonal_chunk(plan.storage, h, mean, inverse, lo, hi, out[k], first[k]))
-    squares, totals = out.sum(axis=0), h.sum(axis=0)
+    squares, totals = out.sum(axis=0), h.sum(axis=0, dtype=np.float64)
     if plan.is_csr:
         squares = reference.centred_squares(squares, first.sum(axis=0), mean * inverse, totals[:, None])
     return squares, totals
@@ -248,9 +274,9 @@ def gram(X, h, mean, scale, blocks=None):
         return reference.gram(X, h, mean, scale, blocks)
     sign = -1.0 if lowest < 0.0 else 1.0
     d, storage = X.shape[1], read_only(X)
-    h, mean, inverse = doubles(h, mean, 1.0 / scale)
+    h, (mean, inverse) = _as_is(h[:1] if h.strides == (0,) else h), doubles(mean, 1.0 / scale)
     G = np.zeros((d + 1, d + 1))
-    longest, ranges = reference.longest_range(d), reference.row_ranges(X, blocks)
+    longest, ranges = reference.longest_range(*X.shape), reference.row_ranges(X, blocks)
     buffer = np.empty((min(longest, sum(stop - start for start, stop in ranges)), d + 1))
     for group in _groups(ranges, longest):
         # (first row, row after the last, row of the buffer) for each piece

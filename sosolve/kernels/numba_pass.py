@@ -9,8 +9,9 @@ import numpy as np
 from . import reference
 from .pool import run
 
-#: Entries of X in one chunk at least (0.3 ms of work would be 1e6; handing a chunk over costs 2 us), and most chunks.
-CHUNK_ENTRIES, MAX_CHUNKS = 65_536, 64
+#: Entries of X in one chunk at least (0.3 ms of work would be 1e6; handing a chunk over costs 2 us), and most chunks;
+#: of a dense X as many, where their gradients would take a good part of its memory.
+CHUNK_ENTRIES, MAX_CHUNKS, LEAST_CHUNKS = 65_536, 64, 8
 #: Bytes of a block of rows in C order, and of what number of rows it is a multiple. Small enough that reading the next
 #: block overlaps with the arithmetic on this one: 16 kB, which fits the first-level cache too, was a third slower in
 #: the Hessian product. Ten rows leave the exponentials unvectorised: sixteen were a fifth faster in the evaluation.
@@ -37,12 +38,14 @@ class Pass:
     storage : array or (data, indices, indptr)
         What the compiled functions take for X.
     chunks : list of (start, stop)
-        By the shape of X alone.
+        By the shape of X alone, and the range of the rows.
     block : int
         Rows of a block.
+    rows : (start, stop)
+        Those that are read; all where None is given.
     """
 
-    def __init__(self, X, n_outputs=1):
+    def __init__(self, X, n_outputs=1, rows=None):
         n, d = X.shape
         entries = reference.cost_of(X)
         self.is_csr = hasattr(X, "indptr")
@@ -54,11 +57,16 @@ class Pass:
             self.storage = tuple(read_only(a) for a in (X.data, X.indices, X.indptr))
             self.block = 256
         else:
+            # Slots of K d numbers again, at most a 32nd of the entries.
+            most = min(most, max(LEAST_CHUNKS, entries // (32 * n_outputs * d)))
             self.storage = read_only(X)
             in_c = not X.flags.f_contiguous
             self.block = L1_ROWS * min(16, max(1, L1_BYTES // (L1_ROWS * d * X.itemsize))) if in_c else 512
-        count = max(1, min(most, entries // CHUNK_ENTRIES, n))
-        self.chunks = list(pairwise(n * k // count for k in range(count + 1)))
+        first, last = self.rows = (0, n) if rows is None else rows
+        if rows is not None:  # few rows of many outputs are work for more than one thread
+            most, entries = min(most, LEAST_CHUNKS // 2), n_outputs * (entries * (last - first) // n)
+        count = max(1, min(most, entries // CHUNK_ENTRIES, last - first))
+        self.chunks = list(pairwise(first + (last - first) * k // count for k in range(count + 1)))
 
     def slots(self, *shape):
         """Return zeros of the given shape for each chunk, each slot on cache lines of its own."""

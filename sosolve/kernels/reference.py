@@ -75,15 +75,17 @@ def _rows(s, start, stop):
     return s if s.shape[0] == 1 else s[start:stop]
 
 
-def linear(X, w, b):
-    """Return z = X w' + b, shape (n,) or (n, K)."""
+def linear(X, w, b, rows=None):
+    """Return z = X w' + b, shape (n,) or (n, K); of a range (start, stop) of the rows where one is given."""
+    X = X if rows is None else X[rows[0] : rows[1], ...]
     xp = namespace(w)
     parts = [_forward(_to_double(block), w, b) for _, _, block in row_blocks(X)]
     return parts[0] if len(parts) == 1 else xp.concat(parts)
 
 
-def transposed(X, r):
-    """Return (X' r, sum of r over rows), shapes (d,) and () or (K, d) and (K,)."""
+def transposed(X, r, rows=None):
+    """Return (X' r, sum of r over rows), shapes (d,) and () or (K, d) and (K,); r of a range of the rows if given."""
+    X = X if rows is None else X[rows[0] : rows[1], ...]
     return _accumulate(X, lambda block, start, stop: r[start:stop, ...])
 
 
@@ -181,14 +183,14 @@ def gram(X, h, mean, scale, blocks=None):
     return sign * G, sign * g
 
 
-def longest_range(d):
-    """Return how many rows make a matrix product fast: a thousand or 1 MB, but not above 4 MB."""
-    return max(64, min(BLOCK_BYTES // max(1, d), max(1024, BLOCK_BYTES // max(4, 4 * d))))
+def longest_range(n, d):
+    """Return how many rows make a matrix product fast: a thousand, or 1 MB up to a 32nd of n, but not above 4 MB."""
+    return max(64, min(BLOCK_BYTES // max(1, d), max(1024, min(n // 32, BLOCK_BYTES // max(4, 4 * d)))))
 
 
 def row_ranges(X, blocks):
     """Return `blocks`, cut to `longest_range` rows."""
-    longest = longest_range(X.shape[1])
+    longest = longest_range(*X.shape)
     ranges = [(0, X.shape[0])] if blocks is None else blocks
     return [(k, min(k + longest, stop)) for start, stop in ranges for k in range(start, stop, longest)]
 

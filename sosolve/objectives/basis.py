@@ -156,7 +156,7 @@ def sample_blocks(n: int, fraction: float, seed: int = 0) -> list[tuple[int, int
 def sampled_sum(h: Any, blocks: list[tuple[int, int]]) -> float:
     """Return the sum of the entries of h, shape (n,), in row ranges; a device is waited for once, not for each."""
     if isinstance(h, np.ndarray):
-        return sum(float(np.sum(h[a:b])) for a, b in blocks)
+        return sum(float(np.sum(h[a:b], dtype=np.float64)) for a, b in blocks)
     xp = array_namespace(h)
     rows = xp.asarray(np.concatenate([np.arange(a, b) for a, b in blocks]), device=device(h))
     return float(xp.sum(xp.take(h, rows)))

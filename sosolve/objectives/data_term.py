@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from array_api_compat import array_namespace
 
+from ..kernels.reference import cost_of
 from ..protocols import Array, Counts
 from . import square_roots
 from .basis import balanced, lifted
@@ -18,6 +19,11 @@ from .bulk import Bulk, bulk_of
 from .lazy import lazy
 from .losses import Loss
 from .models import LinearModel
+from .row_blocks import part, predictors
+
+#: Entries of X in a row from which the predictors of one output are little beside it, and for each output from which
+#: the curvatures of two points are: then a step that is taken back costs no pass.
+KEPT, TWO = 100, 20
 
 
 class DataTerm:
@@ -33,7 +39,8 @@ class DataTerm:
     weights : Array of shape (n,) or (1,)
         Sum to 1 over the rows; shape (1,) where every row weighs the same.
     offset : Array of shape (n,) or (n, K), optional
-        Added to the predictors. Value and gradient take a pass each then, in place of one for both.
+        Added to the predictors. Value and gradient take a pass each then, in place of one for both, where rows are not
+        shared.
 
     Attributes
     ----------
@@ -44,9 +51,11 @@ class DataTerm:
         faster and takes no memory of size n; the first point that is asked for them costs one pass more, and from
         then on they are kept.
     shares_rows : bool
-        Whether one point alone keeps its curvatures, and none its predictors: of several outputs they take a good part
-        of the memory of X. The array, (n, K), goes from each evaluated point to the next; an older one that is asked
-        for them again costs a pass, and so does any for its predictors.
+        Whether one point or two keep their curvatures, and none its predictors: they take a good part of the memory of
+        X where there are few columns or several outputs. The array, (n,) or (n, K), goes from each evaluated point to
+        the next; one without that is asked for them again costs a pass, and so does any for its predictors.
+    keeps_margins : bool
+        Whether the predictors of one output are kept all the same: by default where they are little beside X.
     """
 
     def __init__(self, model: LinearModel, loss: Loss, y: Array, weights: Array, offset: Array | None = None):
@@ -55,10 +64,12 @@ class DataTerm:
         self.has_fused_mv = isinstance(model, LinearModel) and (loss.n_outputs == 1 or bool(loss.fused))
         self.is_invariant = loss.is_invariant and isinstance(model, LinearModel)
         self.keeps_rows = True
-        into = self.is_fused and type(model) is LinearModel and loss.fused_into
+        into = type(model) is LinearModel and loss.fused_into
         self.shares_rows = bool(into) and hasattr(model.kernels, loss.fused_into)
-        self._shared: Any = None
-        self._owner: Callable[[], DataPoint | None] = lambda: None
+        #: Of X in a row, on the average.
+        self.entries = cost_of(model.X) / max(1, model.n_rows) if self.shares_rows else 0.0
+        self.keeps_margins = loss.n_outputs == 1 and self.entries >= KEPT
+        self._shared: list[tuple[Array, Callable[[], DataPoint | None]]] = []
         self._counts = Counts()
         self._parts: list[_Part] = []
 
@@ -71,8 +82,8 @@ class DataTerm:
     def counts(self) -> Counts:
         """The work done so far, the model's passes included; a pass over some of the columns is a part of one."""
         total = self._counts + self.model.counts
-        for part in self._parts:
-            total = total + part.total()
+        for share in self._parts:
+            total = total + share.total()
         return total
 
     def closure(self, wanted: Array) -> Array:
@@ -86,6 +97,7 @@ class DataTerm:
         """
         model = self.model.restricted(index)
         term = DataTerm(model, self.loss, self.y, self.weights, self.offset)
+        term.keeps_margins = self.keeps_margins and term.shares_rows
         share = model.n_features / max(self.model.n_features, 1)
         self._parts.append(_Part(term._counts, model.counts, share))
         return term
@@ -103,15 +115,19 @@ class DataTerm:
         return balanced(v, self.model.n_outputs, self.model.n_features)
 
     def shared(self, taker: DataPoint) -> Array:
-        """Return the one array of curvatures, which the point that has it forgets."""
-        owner = self._owner()
-        if owner is not None and owner is not taker:
-            owner.forget_rows()
-        self._owner = weakref.ref(taker)
-        if self._shared is None:
-            dtype = self.loss.shared_dtype
-            self._shared = np.empty((self.model.n_rows, self.loss.n_outputs), dtype=dtype)
-        return self._shared
+        """Return an array for curvatures: a free one, a second one where that is little, or that of the last taker."""
+        free = next((k for k, (_, owner) in enumerate(self._shared) if owner() in (None, taker)), -1)
+        K = self.loss.n_outputs
+        if free < 0 and len(self._shared) < (2 if self.entries >= TWO * K else 1):
+            shape = (self.model.n_rows,) if K == 1 else (self.model.n_rows, K)
+            array: Any = np.empty(shape, dtype=self.loss.shared_dtype)
+        else:
+            array, owner = self._shared.pop(free)
+            found = owner()
+            if found is not None and found is not taker:
+                found.forget_rows()
+        self._shared.append((array, weakref.ref(taker)))
+        return array
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +154,7 @@ class DataPoint:
     def __init__(self, term: DataTerm, theta: Array, z: Array | None = None):
         self.term, self._theta, self._z = term, theta, z
         self._map = term.model.at(theta)
+        self._drift: tuple[Callable[[], DataPoint | None], float] | None = None
 
     @property
     def theta(self) -> Array:
@@ -148,14 +165,15 @@ class DataPoint:
     def _sums(self) -> tuple[float, Array | None, Array] | None:
         """(value, sum of the curvatures if known, gradient) without anything by rows; None where rows are kept."""
         term = self.term
-        kernel = term.loss.rowless
-        if term.keeps_rows or "_rows" in self.__dict__ or self._z is not None or not (kernel and term.is_fused):
+        kernel, fused = term.loss.rowless, term.is_fused or term.shares_rows
+        if term.keeps_rows or "_rows" in self.__dict__ or self._z is not None or not (kernel and fused):
             return None
         if not hasattr(term.model.kernels, kernel) or type(term.model) is not LinearModel:
             return None
         term._counts.n_value += 1
         term._counts.n_grad += 1
-        return term.model.rowless(kernel, self._theta, term.y, term.weights)
+        options = () if term.offset is None else (term.offset,)
+        return term.model.rowless(kernel, self._theta, term.y, term.weights, *options)
 
     @lazy
     def _rows(self) -> tuple[float, Any, Array, Any, Any]:
@@ -163,17 +181,22 @@ class DataPoint:
         term = self.term
         term.keeps_rows = True
         term._counts.n_value += 1
-        if self._z is None and term.is_fused:
+        if self._z is None and (term.is_fused or term.shares_rows):
             term._counts.n_grad += 1
             kernel, options = term.loss.fused, term.loss.options()
             if term.shares_rows:
-                kernel, options = term.loss.fused_into, (*options, term.shared(self))
+                kernel = term.loss.fused_into
+                options = (*options, term.shared(self), term.offset, term.keeps_margins)
             value, z, curv, grad = term.model.fused(kernel, self._theta, term.y, term.weights, options)
             return value, z, curv, None, grad
         z = self._map.z() if self._z is None else self._z
         if self._z is None and term.offset is not None:
             z += term.offset
         value, r, curv = term.loss.rows(term.y, z, term.weights)
+        if term.shares_rows:
+            kept = cast(Any, term.shared(self))
+            kept[...] = curv
+            return value, z, kept, r, None
         return value, z, curv, r, None
 
     @property
@@ -184,13 +207,24 @@ class DataPoint:
     def forget_rows(self) -> None:
         """Give up what there is by rows but the value and the gradient."""
         if "_rows" in self.__dict__:
-            self._sums = (self.value, None, self.grad)
+            self._sums, self._z = (self.value, None, self.grad), self._rows[1]
             del self._rows
 
     @property
     def margins(self) -> Array:
         """The predictors z with the offset, shape (n,) or (n, K); they cost a pass where they were not kept."""
-        return self._map.z() if self.term.shares_rows and self._z is None else self._rows[1]
+        if self._z is not None or not self.term.shares_rows or self.term.keeps_margins:
+            return self._rows[1] if self._z is None else self._z
+        z = self._map.z()
+        return z if self.term.offset is None else z + self.term.offset
+
+    def margins_by_rows(self, known: Any = None) -> Iterator[tuple[tuple[int, int] | None, Any]]:
+        """Yield ranges of the rows, None for all, with their `margins`, which may be known."""
+        term = self.term
+        if known is None and (not term.shares_rows or term.keeps_margins or self._z is not None):
+            known = self.margins
+        for rows, z in predictors(term.model, self._theta, known):
+            yield rows, z if term.offset is None or known is not None else z + part(term.offset, rows)
 
     def total_curvature(self) -> Array:
         """Return the curvature of the loss summed over the rows, shape (K, K): the Hessian by constants added to z."""
@@ -203,10 +237,11 @@ class DataPoint:
         """Its gradient, shape (p,)."""
         if self._sums:
             return self._sums[2]
-        *_, r, grad = self._rows
+        value, z, curv, r, grad = self._rows
         if grad is None:
             self.term._counts.n_grad += 1
             grad = self._map.vjp(r)
+            self._rows = (value, z, curv, None, grad)  # r is as large as z
         return self.term.balanced(grad) if self.term.is_invariant else grad
 
     @property
@@ -218,9 +253,13 @@ class DataPoint:
         """Return c >= 0 such that the curvature here is at least exp(-c) times that at `origin`; inf if unknown."""
         if not isinstance(self.term.model, LinearModel):
             return math.inf
-        if self.term.shares_rows:
-            return self.term.loss.drift(self.term.model.forward(self._theta - origin._theta))
-        return self.term.loss.drift(self._rows[1] - origin._rows[1])
+        if not self.term.shares_rows or self.term.keeps_margins:
+            return self.term.loss.drift(self.margins - origin.margins)
+        if self._drift is None or self._drift[0]() is not origin:  # a pass, and it is asked for again
+            moved = predictors(self.term.model, self._theta - origin._theta)
+            largest = np.max([self.term.loss.drift(change) for _, change in moved])
+            self._drift = weakref.ref(origin), float(largest)
+        return self._drift[1]
 
     def carried(self, term: DataTerm, theta: Array) -> DataPoint:
         """Return the point of a term of the same rows at parameters with the same predictors: no pass for these."""
@@ -296,12 +335,14 @@ class DataRay:
 
     def __call__(self, t: float) -> tuple[float, float]:
         """Return the value and the slope at t."""
-        if self._start.term.shares_rows:  # rows of z and of J d would take thrice the memory
-            trial = self.point(t)
+        if self._start.term.shares_rows and not self._start.term.keeps_margins:
+            trial = self.point(t)  # rows of z and of J d would take thrice the memory
             return trial.value, float(trial.grad @ self._d)
-        value, _, _, r, _ = self._trial(t)._rows
-        xp = array_namespace(r)
-        return value, float(xp.sum(r * self._direction))
+        trial = self._trial(t)
+        value, _, _, r, _ = trial._rows
+        if r is None:
+            return value, float(trial.grad @ self._d)
+        return value, float(array_namespace(r).sum(r * self._direction))
 
     def point(self, t: float) -> DataPoint:
         """Return the point at t: a full (fused) evaluation unless J d is already there."""
@@ -315,6 +356,6 @@ class DataRay:
     def _trial(self, t: float) -> DataPoint:
         """Return the point at t with its z from the ray; the last one is kept."""
         if self._last is None or self._last[0] != t or self._last[1]._z is None:
-            z = self._start._rows[1] + t * self._direction
+            z = self._start.margins + t * self._direction
             self._last = (t, DataPoint(self._start.term, self._start.theta + t * self._d, z))
         return self._last[1]

@@ -96,7 +96,7 @@ class Loss:
     def total(self, curv: Array, w: Array) -> Array:
         """Return the curvature summed over the rows, shape (K, K)."""
         xp = array_namespace(curv)
-        return xp.reshape(xp.sum(curv), (1, 1))
+        return xp.reshape(xp.sum(curv, dtype=xp.float64), (1, 1))
 
     def blocks(self, curv: Array, w: Array) -> Iterator[tuple[int, int, Array]]:
         """Yield (k, l, h): the (n,) weights of the block of the Hessian that couples outputs k <= l."""
@@ -115,6 +115,8 @@ class LogisticLoss(Loss):
     """l = log(1 + exp(z)) - y z in nats, for y in {0, 1} (or between)."""
 
     fused = "logistic_linear"
+    fused_into = "logistic_into"
+    shared_dtype = "float32"  # a weight for each row: rounding it moves no row
     rowless = "logistic_gradient"
 
     def rows(self, y: Array, z: Array, w: Array) -> tuple[float, Array, Array]:
@@ -220,6 +222,15 @@ class SoftmaxLoss(Loss):
 
     def diag_rows(self, curv: Array, w: Array) -> Array:
         """Return w P (1 - P), shape (n, K)."""
+        if type(curv) is not np.ndarray or curv.shape[0] * self.n_outputs <= TOTALLED:
+            return self._diag_rows(curv, w)
+        found, rows = np.empty(curv.shape), max(1, TOTALLED // self.n_outputs)
+        for start in range(0, curv.shape[0], rows):
+            part = slice(start, start + rows)
+            found[part] = self._diag_rows(curv[part], w if w.shape[0] == 1 else w[part])
+        return found
+
+    def _diag_rows(self, curv: Array, w: Array) -> Array:
         if not self.reference:
             curv = _wide(curv)
             return w[:, None] * (curv * (array_namespace(curv).sum(curv, axis=1)[:, None] - curv))

@@ -238,15 +238,18 @@ class LinearModel:
         """Return the model at one parameter vector."""
         return LinearMap(self, theta)
 
-    def forward(self, theta: Array) -> Array:
-        """Return z, shape (n,) or (n, K); linear in theta, so that it serves for directions too."""
-        self.counts.n_passes += 1
-        return self.kernels.linear(self.X, *self._raw(theta))
+    def forward(self, theta: Array, rows: tuple[int, int] | None = None) -> Array:
+        """Return z, shape (n,) or (n, K), or a range of its rows; linear in theta: it serves for directions too."""
+        return self.kernels.linear(self.X, *self._raw(theta), *self._counted(rows))
 
-    def backward(self, r: Array) -> Array:
-        """Return J' r, shape (p,), for rows r of the shape of z."""
-        self.counts.n_passes += 1
-        return self._pull_back(*self.kernels.transposed(self.X, r))
+    def backward(self, r: Array, rows: tuple[int, int] | None = None) -> Array:
+        """Return J' r, shape (p,), for rows r of the shape of z, or for a range of them."""
+        return self._pull_back(*self.kernels.transposed(self.X, r, *self._counted(rows)))
+
+    def _counted(self, rows: tuple[int, int] | None) -> tuple:
+        """Return what a kernel takes for a range of the rows; the range that begins with the first row counts."""
+        self.counts.n_passes += rows is None or rows[0] == 0
+        return () if rows is None else (rows,)
 
     def normal_mv(self, kernel: str, arrays: tuple[Array, ...], v: Array) -> Array:
         """Return J' H J v by the named fused kernel, whose arrays describe H."""
@@ -262,10 +265,10 @@ class LinearModel:
         value, z, curv, g, total = found
         return value, z, curv, self._pull_back(g, total)
 
-    def rowless(self, kernel: str, theta: Array, y: Array, weights: Array) -> tuple[float, Array, Array]:
+    def rowless(self, kernel: str, theta: Array, y: Array, weights: Array, *options: Any) -> tuple[float, Any, Array]:
         """Return (value, sum of the curvatures, gradient) by the named kernel, which keeps nothing of size n."""
         self.counts.n_passes += 1
-        value, total_h, g, total = getattr(self.kernels, kernel)(self.X, y, weights, *self._raw(theta))
+        value, total_h, g, total = getattr(self.kernels, kernel)(self.X, y, weights, *self._raw(theta), *options)
         return value, total_h, self._pull_back(g, total)
 
     # ------------------------------------------------------------------ matrices
@@ -289,7 +292,7 @@ class LinearModel:
         for k, other, h in blocks:
             self.counts.n_passes += sample is None
             G, g = self.kernels.gram(self.X, h, self.mean, self.scale, sample)
-            total = xp.sum(h)
+            total = xp.sum(h, dtype=xp.float64)
             if sample is not None:
                 seen = sampled_sum(h, sample)
                 factor = float(total) / seen if seen else 1.0

@@ -9,6 +9,7 @@ import numpy as np
 from ..kernels.reference import finish_moments
 from .basis import take_columns
 from .models import LinearModel
+from .row_blocks import part
 
 #: Most entries of X of which a standardised copy is kept: 1 MB in float64, in the second-level cache.
 COPIED = 131_072
@@ -72,15 +73,15 @@ class CopiedModel(LinearModel):
         """Return the flat vector of `_weights`."""
         return g if self.n_outputs == 1 else self._from_rows(g)
 
-    def forward(self, theta: Any) -> Any:
-        """Return z, shape (n,) or (n, K)."""
-        self.counts.n_passes += 1
-        return self.A @ self._weights(theta).T
+    def forward(self, theta: Any, rows: tuple[int, int] | None = None) -> Any:
+        """Return z, shape (n,) or (n, K), or a range of its rows."""
+        self._counted(rows)
+        return part(self.A, rows) @ self._weights(theta).T
 
-    def backward(self, r: Any) -> Any:
-        """Return J' r, shape (p,), for rows r of the shape of z."""
-        self.counts.n_passes += 1
-        return self._flat(r.T @ self.A)
+    def backward(self, r: Any, rows: tuple[int, int] | None = None) -> Any:
+        """Return J' r, shape (p,), for rows r of the shape of z, or for a range of them."""
+        self._counted(rows)
+        return self._flat(r.T @ part(self.A, rows))
 
     def normal_mv(self, kernel: str, arrays: tuple[Any, ...], v: Any) -> Any:
         """Return J' H J v by the named fused kernel, whose arrays describe H."""
