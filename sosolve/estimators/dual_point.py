@@ -1,7 +1,8 @@
 """A dual point of a linear classifier, and the gap to it: a bound at any point, {eq}`dualitybound`.
 
 The gradient rows at the minimum over the intercepts are dual feasible. They are formed a block of the rows after the
-other, as often as they are needed, and summed up: of many classes they are larger than X.
+other, as often as they are needed, and summed up; of many classes they are larger than X, and even the predictors take
+the place of the curvatures.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 import scipy.linalg
 
 from .._compat import to_host
+from ..kernels import COMPILED_FROM, reference
 from ..objectives.row_blocks import part
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ EPS = 2.0**-52
 NEARLY_SINGULAR = 1e-10
 #: Damped Newton steps in the intercepts alone, from anywhere.
 MAX_SHIFTS = 60
-#: Entries of X in a row for each output from which all predictors are kept meanwhile.
+#: Entries of X in a row for each output from which all predictors are kept in double precision.
 KEPT = 20
 
 
@@ -78,15 +80,19 @@ class _DualRows:
     def __init__(self, facts: Facts):
         self.facts, self.point = facts, facts.point.parts[0]
         self.term = term = self.point.term
-        self.margins = self.point.margins if term.entries >= KEPT * facts.K else None
+        # any margins make a dual point, and the gap feels the square of their rounding
+        rounded = term.shares_rows and not term.keeps_margins and term.entries < KEPT * facts.K
+        self.margins = self.point.rounded_margins() if rounded else self.point.margins
         self.shift = np.zeros(facts.K)
+        #: For the losses of a block: few of them are not worth a compilation.
+        self.kernels = reference if facts.model.n_rows * facts.K < COMPILED_FROM else facts.model.kernels
 
     def blocks(self) -> Iterator[tuple[tuple[int, int] | None, Any, Any]]:
         """Yield ranges of the rows with their gradients and curvatures."""
         term = self.term
-        shift = float(self.shift[0]) if self.facts.K == 1 else self.facts.problem.array(self.shift)
+        shift = self.shift[0] if self.facts.K == 1 else self.facts.problem.array(self.shift)
         for rows, z in self.point.margins_by_rows(self.margins):
-            _, r, curv = term.loss.rows(part(term.y, rows), z + shift, part(term.weights, rows))
+            _, r, curv = term.loss.rows_by(self.kernels, part(term.y, rows), z + shift, part(term.weights, rows))
             yield rows, r, curv
 
     def balance(self) -> bool:

@@ -226,6 +226,14 @@ class DataPoint:
         for rows, z in predictors(term.model, self._theta, known):
             yield rows, z if term.offset is None or known is not None else z + part(term.offset, rows)
 
+    def rounded_margins(self) -> Array:
+        """Return the `margins` in the place of the curvatures, which a point that shares its rows forgets; a pass."""
+        kept: Any = self.term.shared(self)
+        self.forget_rows()
+        for rows, z in self.margins_by_rows():
+            part(kept, rows)[...] = z
+        return kept
+
     def total_curvature(self) -> Array:
         """Return the curvature of the loss summed over the rows, shape (K, K): the Hessian by constants added to z."""
         if self._sums and self._sums[1] is not None:
@@ -255,6 +263,8 @@ class DataPoint:
             return math.inf
         if not self.term.shares_rows or self.term.keeps_margins:
             return self.term.loss.drift(self.margins - origin.margins)
+        if "_rows" in self.__dict__ and "_rows" in origin.__dict__ and hasattr(self.term.loss, "ratio_drift"):
+            return self.term.loss.ratio_drift(self._rows[2], origin._rows[2])
         if self._drift is None or self._drift[0]() is not origin:  # a pass, and it is asked for again
             moved = predictors(self.term.model, self._theta - origin._theta)
             largest = np.max([self.term.loss.drift(change) for _, change in moved])

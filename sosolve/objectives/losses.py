@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from array_api_compat import array_namespace, device
+from scipy.special import entr
 
 from ..kernels import kernels_for
 from ..kernels.losses import namespace
@@ -77,6 +78,10 @@ class Loss:
         """
         raise NotImplementedError(f"{type(self).__name__} has no rows: define rows(y, z, w)")
 
+    def rows_by(self, kernels: Any, y: Array, z: Array, w: Array) -> tuple[float, Array, Array]:
+        """Return `rows` by the given kernels, where the loss has some of its own."""
+        return self.rows(y, z, w)
+
     def options(self) -> tuple:
         """Return what the fused kernel takes after its arrays."""
         return ()
@@ -123,10 +128,29 @@ class LogisticLoss(Loss):
         """Return sum w l, w (sigmoid(z) - y), w sigmoid(z) (1 - sigmoid(z))."""
         return kernels_for(z).logistic_rows(y, z, w)
 
+    def rows_by(self, kernels: Any, y: Array, z: Array, w: Array) -> tuple[float, Array, Array]:
+        """Return `rows` by the given kernels."""
+        return kernels.logistic_rows(y, z, w)
+
     def drift(self, change: Array) -> float:
         """Return max |change|: the logarithm of p (1 - p) has a slope of at most 1."""
         xp = namespace(change)
         return float(xp.max(xp.abs(change)))
+
+    @staticmethod
+    def ratio_drift(curv: Array, before: Array) -> float:
+        """Return c >= 0 as `drift` does, from the curvatures themselves, NumPy's: log max before / curv.
+
+        2e-7: rounding in single precision.
+        """
+        most, h, h0 = 1.0, cast(Any, curv), cast(Any, before)
+        for start in range(0, h.shape[0], TOTALLED):
+            after, old = h[start : start + TOTALLED], h0[start : start + TOTALLED]
+            live = old > 0.0
+            if not (after[live] > 0.0).all():
+                return math.inf
+            most = max(most, float((old[live] / after[live]).max(initial=0.0)))
+        return math.log(most) + 2e-7
 
     def conjugate(self, y: Array, r: Array, w: Array) -> float:
         """Return sum w l*(r / w), the convex conjugate: sum w (u log u + (1 - u) log(1 - u)) with u = y + r / w.
@@ -192,6 +216,10 @@ class SoftmaxLoss(Loss):
     def rows(self, y: Array, z: Array, w: Array) -> tuple[float, Array, Array]:
         """Return sum w l, w (P - onehot(y)), P."""
         return kernels_for(z).softmax_rows(y, z, w, self.reference)
+
+    def rows_by(self, kernels: Any, y: Array, z: Array, w: Array) -> tuple[float, Array, Array]:
+        """Return `rows` by the given kernels."""
+        return kernels.softmax_rows(y, z, w, self.reference)
 
     def conjugate(self, y: Array, r: Array, w: Array) -> float:
         """Return sum w l*(r / w), the convex conjugate: sum w sum_k u_k log u_k with u = onehot(y) + r / w.
@@ -290,5 +318,7 @@ def _shares(r: Array, w: Array) -> Array:
 
 def _entropy(u: Array) -> Array:
     """Return u log u, 0 where u is not positive."""
+    if type(u) is np.ndarray:
+        return -entr(np.maximum(u, 0.0))
     xp = array_namespace(u)
     return xp.where(u > 0.0, u * xp.log(xp.where(u > 0.0, u, xp.ones_like(u))), xp.zeros_like(u))
