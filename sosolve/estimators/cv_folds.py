@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import check_cv
+from threadpoolctl import threadpool_limits
 
-from .._compat import to_host
+from .._compat import effective_threads, to_host
 from ..caller import warn_caller
 from ..history import Status
 from ..kernels.pool import thread_limit
@@ -32,6 +36,29 @@ class Fold(NamedTuple):
     scores: np.ndarray
     n_iter: np.ndarray
     bad: list[Status]
+
+
+class Search(NamedTuple):
+    """What is looked for, the same on every fold.
+
+    Attributes
+    ----------
+    template : LogisticRegression
+        With the settings of the search; gets the coefficients to be scored.
+    problem : Problem
+        All rows.
+    Cs, l1_ratios : array
+    scorer : callable
+    params : mapping
+        What the scorer is given besides.
+    """
+
+    template: LogisticRegression
+    problem: Problem
+    Cs: np.ndarray
+    l1_ratios: Sequence[float]
+    scorer: Callable
+    params: Mapping
 
 
 def folds_of(cv, X, y, split) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -84,24 +111,34 @@ def _row_numbers(rows, n: int, which: str) -> np.ndarray:
     return rows
 
 
-def fit_fold(template, problem: Problem, rows, Cs, l1_ratios, scorer, params, threads: int) -> Fold:
+def fit_folds(search: Search, folds: Sequence, n_jobs: int | None, done: Callable[[Fold], None]) -> list[Fold]:
+    """Return what each fold finds, as many at once as `n_jobs` says; `done` hears of each."""
+    n_jobs = n_jobs if search.problem.xp is np else 1  # on a device a fold needs room for its rows
+    at_once = min(effective_n_jobs(n_jobs), len(folds))
+    threads = max(1, effective_threads() // at_once)
+    is_sparse = hasattr(search.problem.X, "indptr")  # BLAS sees long vectors alone, and a second thread of it spins
+    alone = at_once == 1 and not is_sparse
+    found = []
+    with contextlib.nullcontext() if alone else threadpool_limits(1 if is_sparse else threads, user_api="blas"):
+        parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
+        for fold in parallel(delayed(fit_fold)(search, rows, threads) for rows in folds):
+            found.append(fold)
+            done(fold)
+    return found
+
+
+def fit_fold(search: Search, rows: tuple[np.ndarray, np.ndarray], threads: int) -> Fold:
     """Return what one fold finds.
 
     Parameters
     ----------
-    template : LogisticRegression
-        With the settings of the search; gets the coefficients to be scored.
-    problem : Problem
-        All rows.
+    search : Search
     rows : pair of ndarrays of int
         Numbers of the training rows and of the test rows.
-    Cs, l1_ratios : array
-    scorer : callable
-    params : mapping
-        What the scorer is given besides.
     threads : int
         Of the kernels.
     """
+    template, problem, Cs, l1_ratios = search[:4]
     train, test = rows
     check_in_memory(problem)
     with thread_limit(threads), np.errstate(all="ignore"):
@@ -110,14 +147,15 @@ def fit_fold(template, problem: Problem, rows, Cs, l1_ratios, scorer, params, th
     fits = [end for row in ends for end in row]
     n_iter = np.array([end.n_iter for end in fits], dtype=np.int32).reshape(len(l1_ratios), len(Cs))
     paths = np.stack([_joined(*end.attributes.values(), template.fit_intercept) for end in fits])
-    scores = _scores(template, problem, test, fits, [(C, r) for r in l1_ratios for C in Cs], scorer, params)
+    scores = _scores(search, test, fits)
     bad = [end.bad for end in fits if end.bad is not None]
     return Fold(paths.reshape(*n_iter.shape, *paths.shape[1:]), scores.reshape(n_iter.shape), n_iter, bad)
 
 
-def _scores(template, problem: Problem, test, fits: list[Ended], settings, scorer, params) -> np.ndarray:
+def _scores(search: Search, test: np.ndarray, fits: list[Ended]) -> np.ndarray:
     """Return the scores of the fits on the test rows: the scores of all in one product where the scorer takes them."""
-    rows = TestRows(scorer, problem.given, problem.classes, to_host(problem.codes), test, params)
+    template, problem, scorer = search.template, search.problem, search.scorer
+    rows = TestRows(scorer, problem.given, problem.classes, to_host(problem.codes), test, search.params)
     offset = None if problem.offset is None else to_host(problem.offset)[test]
     # in double precision: a metric that clips probabilities would do so by their dtype
     coef = np.stack([end.attributes["coef_"] for end in fits]).astype(np.float64)
@@ -128,6 +166,7 @@ def _scores(template, problem: Problem, test, fits: list[Ended], settings, score
             z += offset.reshape(len(z), 1, -1)
         return np.array([rows.score(template, z[:, k]) for k in range(len(fits))])
     estimator, scores = knowing_offset(copy.copy(template), offset), np.empty(len(fits))
+    settings = ((C, l1_ratio) for l1_ratio in search.l1_ratios for C in search.Cs)
     for k, (C, l1_ratio) in enumerate(settings):
         vars(estimator).update(coef_=coef[k], intercept_=intercept[k], C=C, l1_ratio=l1_ratio)
         scores[k] = rows.score(estimator)
@@ -141,14 +180,9 @@ class _LeftOutPredictions(LogisticRegression):
         return self.z_
 
 
-def fit_left_out(template, problem: Problem, Cs, scorer, params, threads: int) -> tuple[Fold, list[LeftOut]]:
-    """Return the path of all rows, scored on the predictions of each row without it, as one fold; and these.
-
-    Parameters
-    ----------
-    template, problem, Cs, scorer, params, threads
-        As for `fit_fold`.
-    """
+def fit_left_out(search: Search, threads: int) -> tuple[Fold, list[LeftOut]]:
+    """Return the path of all rows, scored on the predictions of each row without it, as one fold; and these."""
+    template, problem, Cs = search[:3]
     order, all_rows = np.argsort(Cs, kind="stable"), np.arange(problem.X.shape[0])
     left: list[Any] = [None] * len(Cs)
     fitted: list[Any] = [None] * len(Cs)
@@ -162,11 +196,8 @@ def fit_left_out(template, problem: Problem, Cs, scorer, params, threads: int) -
             bad += [] if result.converged else [result.status]
     estimator = _LeftOutPredictions(**template.get_params(deep=False))
     estimator.classes_, estimator.n_features_in_ = problem.classes, problem.X.shape[1]
-    test_rows, scores, paths = (
-        TestRows(scorer, problem.X, problem.classes, problem.codes, all_rows, params),
-        np.empty((1, len(Cs))),
-        [],
-    )
+    test_rows = TestRows(search.scorer, problem.X, problem.classes, problem.codes, all_rows, search.params)
+    scores, paths = np.empty((1, len(Cs))), []
     for c, C in enumerate(Cs):
         vars(estimator).update(fitted[c], C=C, z_=left[c].z)
         scores[0, c] = test_rows.score(estimator, left[c].z)

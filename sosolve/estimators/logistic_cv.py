@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from numbers import Integral
 from typing import ClassVar
 
 import numpy as np
-from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.utils.metadata_routing import UNUSED, MetadataRouter, MethodMapping, process_routing
-from threadpoolctl import threadpool_limits
 
 from .._compat import (
     Hidden,
@@ -27,7 +24,7 @@ from ..kernels.pool import thread_limit
 from .arguments import check_search, check_weighted_classes, legacy_attributes, mixtures, scoring_of, strengths
 from .base import LoopWatcher, warn_unless_converged
 from .common import forget, restored_on_error
-from .cv_folds import Fold, fit_fold, fit_left_out, folds_of, warn_of_folds, warn_of_left_out
+from .cv_folds import Fold, Search, fit_folds, fit_left_out, folds_of, warn_of_folds, warn_of_left_out
 from .cv_layout import new_layout, old_layout
 from .cv_scores import best_of_all, best_of_each, resolve_scorer
 from .cv_watch import SearchWatcher
@@ -248,13 +245,14 @@ class LogisticRegressionCV(LogisticRegression):
             y = problem.classes[to_host(problem.codes)]
             split, score = self._metadata(sample_weight, scoring, params)
             scorer = resolve_scorer(scoring, problem.classes)
+            search = Search(self._template(problem), problem, Cs, l1_ratios, scorer, score)
             if self._leaves_one_out:
                 watcher = SearchWatcher(self, problem.given, y, 1)
-                found = self._leave_one_out(problem, watcher, Cs, scorer, score)
+                found = self._leave_one_out(search, watcher)
             else:
                 folds = folds_of(self.cv, problem.given, y, split)
                 watcher = SearchWatcher(self, problem.given, y, len(folds))
-                found = self._search(problem, watcher, folds, Cs, l1_ratios, scorer, score)
+                found = fit_folds(search, folds, self.n_jobs, watcher.done)
             warn_of_folds(self, found)
             self._store(problem, watcher.context, Cs, l1_ratios, found, legacy)
             watcher.close()
@@ -270,30 +268,11 @@ class LogisticRegressionCV(LogisticRegression):
         routed = process_routing(self, "fit", sample_weight=sample_weight, **params)
         return routed.splitter.split, weights if scoring is None else routed.scorer.score
 
-    def _search(self, problem: Problem, watcher, folds, Cs, l1_ratios, scorer, params) -> list[Fold]:
-        """Return what each fold found."""
-        template = self._template(problem)
-        n_jobs = self.n_jobs if problem.xp is np else 1  # on a device a fold needs room for its rows
-        at_once = min(effective_n_jobs(n_jobs), len(folds))
-        threads = max(1, effective_threads() // at_once)
-        found = []
-        is_sparse = hasattr(problem.X, "indptr")  # BLAS sees long vectors alone, and a second thread of it spins
-        alone = at_once == 1 and not is_sparse
-        with contextlib.nullcontext() if alone else threadpool_limits(1 if is_sparse else threads, user_api="blas"):
-            parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
-            call = delayed(fit_fold)
-            for fold in parallel(
-                call(template, problem, rows, Cs, l1_ratios, scorer, params, threads) for rows in folds
-            ):
-                found.append(fold)
-                watcher.done(fold)
-        return found
-
-    def _leave_one_out(self, problem: Problem, watcher, Cs, scorer, params) -> list[Fold]:
+    def _leave_one_out(self, search: Search, watcher) -> list[Fold]:
         """Return one fold with the scores of each row without it."""
-        fold, left = fit_left_out(self._template(problem), problem, Cs, scorer, params, effective_threads())
+        fold, left = fit_left_out(search, effective_threads())
         watcher.done(fold)
-        warn_of_left_out(self, left, Cs)
+        warn_of_left_out(self, left, search.Cs)
         self.n_exact_ = np.array([found.n_exact for found in left])
         self.loo_error_ = np.array([found.error for found in left])
         return [fold]

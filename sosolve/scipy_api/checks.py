@@ -238,7 +238,9 @@ def check_hess_inv0(given: Any) -> None:
     try:
         np.linalg.cholesky(np.asarray(given, dtype=np.float64))
     except (np.linalg.LinAlgError, TypeError, ValueError):
-        raise ValueError("'hess_inv0' matrix isn't positive definite: leave it out, it is not needed") from None
+        raise ValueError(
+            f"'hess_inv0' matrix isn't positive definite: received {given!r}; leave it out, it is not needed"
+        ) from None
 
 
 class Call:

@@ -13,7 +13,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 from sklearn.preprocessing import scale
 
 from sosolve import LBFGS, LogisticRegression, LogisticRegressionCV
-from sosolve.estimators.cv_folds import fit_fold
+from sosolve.estimators.cv_folds import Search, fit_fold
 from sosolve.estimators.cv_scores import TestRows, is_direct, resolve_scorer
 from sosolve.estimators.path import Path
 from sosolve.estimators.problem import Problem
@@ -391,7 +391,8 @@ def test_processes_need_nothing_but_the_problem():
     problem = Problem(template, X, y, None, 1.0)
     template.classes_, template.n_features_in_ = problem.classes, X.shape[1]
     rows = next(iter(StratifiedKFold(3).split(X, y)))
-    fold = fit_fold(template, problem, rows, np.array([0.1, 1.0]), [0.0], get_scorer("neg_log_loss"), {}, 1)
+    search = Search(template, problem, np.array([0.1, 1.0]), [0.0], get_scorer("neg_log_loss"), {})
+    fold = fit_fold(search, rows, 1)
     np.testing.assert_allclose(fold.scores, clf.scores_[0], rtol=1e-6)
     np.testing.assert_allclose(fold.paths, clf.coefs_paths_[0], rtol=1e-4, atol=1e-6)
 
