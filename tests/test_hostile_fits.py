@@ -156,6 +156,59 @@ def test_equal_starts_of_two_equal_terms(true, p0):
     assert np.sqrt(np.diag(pcov)).max() < 1e-8
 
 
+def test_noise_in_the_twelfth_digit_is_no_failure():
+    """Residuals of 1e-12 have no more digits than the cosines need that would tell a minimum."""
+    x = np.linspace(0.0, 4.0, 50)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        true = rng.uniform(0.5, 2.0, 3)
+        y = true[0] / (1.0 + np.exp(-true[1] * (x - true[2]))) + 1e-12 * rng.standard_normal(50)
+        p0 = true * rng.uniform(0.7, 1.3, 3)
+        popt, _ = curve_fit(lambda x, a, b, c: a / (1.0 + np.exp(-b * (x - c))), x, y, p0, xtol=1e-12)
+        np.testing.assert_allclose(popt, true, rtol=1e-9)
+
+
+def broken(x, a, b, d, c):
+    return a + b * x + d * np.maximum(x - c, 0.0)
+
+
+@pytest.mark.parametrize("model", [broken, "a + b*x + d*maximum(x - c, 0)"], ids=["function", "formula"])
+def test_a_minimum_at_a_kink_is_returned_with_a_warning(model):
+    """The best breakpoint is a point of the data, where the sum of squares has the form of a V."""
+    x = np.linspace(0.0, 10.0, 40)
+    y = broken(x, 1.0, 0.5, -1.2, 6.2) + 0.1 * np.random.default_rng(0).standard_normal(40)
+    with pytest.warns(OptimizeWarning, match=r"a kink at its minimum, where the model bends with parameters \[3\]"):
+        popt, pcov = curve_fit(model, x, y, [0.0, 1.0, -1.0, 5.0])
+    theirs = scipy.optimize.curve_fit(broken, x, y, [0.0, 1.0, -1.0, 5.0])[0]
+    assert np.sum((broken(x, *popt) - y) ** 2) <= np.sum((broken(x, *theirs) - y) ** 2)
+    assert popt[3] == pytest.approx(x[24], rel=1e-9)
+    assert np.isfinite(pcov).all()
+
+
+def test_a_wrong_jacobian_is_no_kink():
+    with pytest.raises(FitError, match="jac"):
+        curve_fit(decay, X, Y, [1.0, 1.0, 1.0], jac=lambda x, a, b, c: np.stack([x, x**2, x**3 - a], axis=1))
+
+
+def test_a_fit_without_an_end_is_returned_with_a_warning():
+    """Where three points leave a logistic curve's height to infinity, SciPy stops somewhere; so do we, and say so."""
+
+    def logistic(x, a, b, c):
+        return a / (1.0 + np.exp(-b * (x - c)))
+
+    x, y = np.array([0.1, 1.0, 3.0]), np.array([3.2, -1.9, 0.4])
+    with pytest.warns(OptimizeWarning, match=r"falling by less than 1.49e-08|could not be estimated"):
+        popt, _ = curve_fit(logistic, x, y, [1.7, 2.6, 2.7])
+    assert np.isfinite(popt).all()
+    with pytest.raises(FitError, match="maximum number"):
+        curve_fit(logistic, x, y, [1.7, 2.6, 2.7], max_nfev=30)
+
+
+def test_one_point_and_two_parameters():
+    with pytest.raises(TypeError, match="must not exceed the number of data points=1"):
+        curve_fit(lambda x, a, b: a * x + b, [1.0], [2.0])
+
+
 MODELS = {"decay": "a*exp(-b*x) + c", "function": decay, "logistic": "a/(1 + exp(-b*(x - 2))) + c"}
 
 

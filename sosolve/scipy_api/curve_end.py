@@ -15,7 +15,7 @@ from ..inference import Covariance
 from ..linalg import column_norms, norm, pivoted_qr
 from . import checks
 from .curve_data import CurveData
-from .outcome import STALLED_CODE
+from .outcome import CODES, STALLED_CODE
 
 #: Length of residuals that are rounding, relative to y; of a column that is, relative to the longest it was.
 EXACT, DROWNED = 16.0 * checks.EPS, 1e-13
@@ -23,6 +23,8 @@ EXACT, DROWNED = 16.0 * checks.EPS, 1e-13
 FLAT = 1e-5
 #: Length of a step off a saddle, relative to the parameters, and directions whose signs are tried.
 KICK, MOST_SIGNS = 0.1, 3
+#: Cosines that are rounding, in units of that of r; and length of such residuals at most, relative to y.
+NOISE, SMALL = 16.0, 1e-9
 #: Relative steps with which a failed fit is looked at.
 PROBE = 1e-3
 
@@ -89,6 +91,21 @@ def _is_edge(f: Callable, data: CurveData, theta: np.ndarray, j: int, step: floa
         return not np.isfinite(np.asarray(f(data.x, *moved), dtype=np.float64)).all()
     except Exception:  # a function that cannot be evaluated there has no values there
         return True
+
+
+def settle_at_rounding(outcome: OptimizeResult, level: float) -> None:
+    """Call a stalled fit one that converged where the cosines between r and columns of J are the rounding of r.
+
+    With y of the length `level` r has an error of about eps times that, which is no less than the cosines are where r
+    is 1e-12 of y and shorter.
+    """
+    lengths = column_norms(outcome.jac)
+    with np.errstate(all="ignore"):
+        cosines = np.abs(outcome.grad) / (lengths * norm(outcome.fun))
+    free = (lengths > 0.0) & (outcome.active_mask == 0)
+    if (cosines[free] <= NOISE * checks.EPS * level / norm(outcome.fun)).all() and norm(outcome.fun) <= SMALL * level:
+        outcome.status, outcome.success, outcome.reason = CODES["ftol"], True, "ftol"
+        outcome.message = "`ftol` termination condition is satisfied: nothing more can be won in double precision."
 
 
 def drop_drowned(outcome: OptimizeResult, size: np.ndarray, widest: np.ndarray, level: float) -> None:

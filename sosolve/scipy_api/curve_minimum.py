@@ -17,11 +17,11 @@ from ..objectives.robust import mad_scale
 from ..solvers import Dogleg, LevenbergMarquardt
 from . import checks
 from .curve_data import CurveData
-from .curve_end import drop_drowned, flat_directions, is_lower, kicked, shaken
-from .curve_start import UNBOUNDED, first_residuals
+from .curve_end import drop_drowned, flat_directions, is_lower, kicked, settle_at_rounding, shaken
+from .curve_start import UNBOUNDED, check_points, first_residuals
 from .curve_task import CurveTask
 from .jacobian_check import dense_jacobian
-from .outcome import packed
+from .outcome import STALLED_CODE, packed
 from .residual_checks import checked_jacobian, choose_differences
 from .residual_noise import refined
 from .residual_task import robust_loss
@@ -85,6 +85,8 @@ def _fitted(task: CurveTask) -> OptimizeResult:
     """Return the outcome of a fit with the solver's own tests."""
     theta, box = task.theta, task.box
     r, low = first_residuals(task.f, task.data, theta)
+    if task.method == "lm":
+        check_points(theta.size, r.size)  # of one y the model may make many
     objective = _objective(task, r, low)
     limit = task.keywords.get("max_nfev") or math.inf
     solver = _solver(task, limit)
@@ -97,9 +99,12 @@ def _fitted(task: CurveTask) -> OptimizeResult:
     lower, upper = (box["lower"], box["upper"]) if box else (-math.inf, math.inf)
     outcome = packed(found, watch, objective, lower, upper, None)
     outcome.solver, outcome.jac_error = solver.name, found.point.jac_error
+    level = norm(_whitened_y(task.data, r)) or norm(r)
+    if outcome.status == STALLED_CODE:
+        settle_at_rounding(outcome, level)
     if outcome.success:
         size = np.maximum(np.abs(theta), np.abs(outcome.x))
-        drop_drowned(outcome, size, found.state.scale, norm(_whitened_y(task.data, r)) or norm(r))
+        drop_drowned(outcome, size, found.state.scale, level)
     return outcome
 
 

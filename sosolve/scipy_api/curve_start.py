@@ -121,7 +121,13 @@ def check_lm(box: dict, size: int, points: int) -> None:
         raise ValueError(
             "Method 'lm' only works for unconstrained problems: received bounds; use 'trf' or 'dogbox' instead"
         )
-    if points != 1 and size > points:
+    if points != 1:
+        check_points(size, points)
+
+
+def check_points(size: int, points: int) -> None:
+    """Refuse more parameters than residuals, which method "lm" does not take."""
+    if size > points:
         raise TypeError(
             f"The number of func parameters={size} must not exceed the number of data points={points}: add points, "
             "fix parameters, or use method='trf'"

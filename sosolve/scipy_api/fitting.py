@@ -13,11 +13,13 @@ from .compiled import formula_fit
 from .curve_data import curve_data
 from .curve_end import cause_of_failure, info_of, matrix_of
 from .curve_minimum import minimum
+from .curve_rest import why_at_rest
 from .curve_start import UNBOUNDED, is_worse_than_constant
 from .curve_task import CurveTask, curve_task
 from .failures import FitError, evaluated
 from .jacobian_check import accusation, is_known, trust
 from .lean import is_lean, lean_fit
+from .outcome import CODES
 
 
 def curve_fit(
@@ -91,7 +93,8 @@ def curve_fit(
     TypeError
         If there are fewer points than parameters (method "lm"), or f returns None.
     FitError
-        A RuntimeError, where the fit failed; its `result` holds the best point.
+        A RuntimeError, where the fit failed; its `result` holds the best point. A minimum at a kink of the model, and
+        a fit that creeps on where SciPy's would have stopped, are returned with an OptimizeWarning.
 
     Notes
     -----
@@ -135,7 +138,11 @@ def curve_fit(
     task = task.as_function()
     outcome, uncertain = minimum(task)
     if not outcome.success:
-        raise FitError(f"Optimal parameters not found: {_cause(task, outcome)}", outcome)
+        why = "" if _accusation(task, outcome.x) else why_at_rest(task, outcome)
+        if not why:
+            raise FitError(f"Optimal parameters not found: {_cause(task, outcome)}", outcome)
+        outcome.success, outcome.status, outcome.message = True, CODES["ftol"], f"{why}."
+        warn_caller(outcome.message, OptimizeWarning)
     _check_jac(task, outcome.x)
     advice = task.data.advice
     pcov = matrix_of(uncertain, advice, task.formula)
