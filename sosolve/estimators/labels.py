@@ -31,7 +31,8 @@ def classes_and_codes(y: Array) -> tuple[Array, Array]:
     Parameters
     ----------
     y : array of shape (n,)
-        Codes 0 .. K - 1 of the platform's index type come back as they are, without a copy.
+        Codes 0 .. K - 1 of the platform's index type come back as they are, without a copy; of two other whole numbers
+        or strings the index takes a byte.
 
     Returns
     -------
@@ -63,6 +64,9 @@ def classes_and_codes(y: Array) -> tuple[Array, Array]:
             return classes.astype(y.dtype), codes
     try:
         check_classification_targets(y)
+        if y.dtype.kind in "SU":  # without an array of their order
+            classes = np.unique(y)
+            return classes, (y == classes[-1]).view(np.int8) if len(classes) == 2 else np.searchsorted(classes, y)
         return np.unique(y, return_inverse=True)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{error} {_found(y)}") from None
@@ -107,7 +111,7 @@ def _of_whole_numbers(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         classes = np.unique(y)
         return classes, np.searchsorted(classes, y)
     if span == 1:
-        return np.array([low, high]), y if int(low) == 0 and y.dtype == np.intp else (y == high).astype(np.intp)
+        return np.array([low, high]), y if int(low) == 0 and y.dtype == np.intp else (y == high).view(np.int8)
     offsets = y.astype(np.intp, copy=False)
     offsets = offsets - int(low) if int(low) else offsets
     present = np.bincount(offsets, minlength=span + 1) > 0

@@ -15,7 +15,7 @@ from .inputs import refuse_masked
 
 
 def checked_offset(offset: Any, n: int, n_classes: int) -> np.ndarray:
-    """Return an offset with a column for each class, in double precision on the host.
+    """Return an offset in double precision on the host.
 
     Parameters
     ----------
@@ -27,7 +27,8 @@ def checked_offset(offset: Any, n: int, n_classes: int) -> np.ndarray:
 
     Returns
     -------
-    ndarray of shape (n, n_classes)
+    ndarray of shape (n,) or (n, n_classes)
+        As it was given: one column is not made two.
 
     Raises
     ------
@@ -39,10 +40,8 @@ def checked_offset(offset: Any, n: int, n_classes: int) -> np.ndarray:
     if np.ndim(found):  # a single number is told below
         found = check_array(found, ensure_2d=False, dtype=np.float64, input_name="offset")
     found = np.asarray(found)
-    if found.shape == (n, n_classes):
+    if found.shape == (n, n_classes) or (n_classes == 2 and found.shape == (n,)):
         return found
-    if n_classes == 2 and found.shape == (n,):
-        return np.stack([np.zeros(n), found], axis=1)
     expected = f"({n},) or ({n}, 2)" if n_classes == 2 else f"({n}, {n_classes}), a column for each class"
     hint = ", since the same number for all classes changes nothing" if found.ndim == 1 and n_classes > 2 else ""
     raise ValueError(
@@ -51,12 +50,22 @@ def checked_offset(offset: Any, n: int, n_classes: int) -> np.ndarray:
     )
 
 
+def of_each_class(offset: np.ndarray) -> np.ndarray:
+    """Return a checked offset with a column for each class."""
+    return np.stack([np.zeros(len(offset)), offset], axis=1) if offset.ndim == 1 else offset
+
+
+def of_second_class(offset: np.ndarray) -> np.ndarray:
+    """Return a checked offset of two classes as log odds of the second one, shape (n,)."""
+    return offset if offset.ndim == 1 else offset[:, 1] - offset[:, 0]
+
+
 def with_offset(scores: Array, offset: Any, xp: Any, n_classes: int) -> Array:
     """Return scores of shape (n, rows of coef_) with the offset added, in the dtype and the place of the scores."""
     if offset is None:
         return scores
-    wide = checked_offset(offset, scores.shape[0], n_classes)
-    part = wide if scores.shape[1] > 1 else wide[:, 1:] - wide[:, :1]
+    found = checked_offset(offset, scores.shape[0], n_classes)
+    part = of_each_class(found) if scores.shape[1] > 1 else of_second_class(found)[:, None]
     where = {} if xp is np else {"device": scores.device}
     return scores + xp.asarray(part, dtype=scores.dtype, **where)
 

@@ -9,6 +9,7 @@ from array_api_compat import array_namespace, is_numpy_array
 
 from ..objectives import LogisticLoss, Loss, SoftmaxLoss
 from ..protocols import Array
+from .offsets import of_each_class, of_second_class
 
 #: Targets from which 8 bytes each are too many.
 MANY = 10_000
@@ -32,13 +33,13 @@ class OneRowEach:
     def encode(self, codes: Array) -> Array:
         """Return the targets of the loss, of shape (n,), from indices of classes: float64, the indices where many."""
         if is_numpy_array(codes) and codes.shape[0] >= MANY:
-            return codes
+            return codes.astype(np.intp, copy=False)
         xp = array_namespace(codes)
         return xp.astype(codes, xp.float64)
 
-    def offset(self, wide: np.ndarray) -> np.ndarray:
-        """Return the offset of the outputs, shape (n,) or (n, outputs), from one with a column for each class."""
-        return wide
+    def offset(self, given: np.ndarray) -> np.ndarray:
+        """Return the offset of the outputs, shape (n,) or (n, outputs), from a checked one."""
+        return of_each_class(given)
 
     def intercepts(self, log_prior: np.ndarray) -> np.ndarray:
         """Return the intercepts of the model without features, shape (outputs,)."""
@@ -69,12 +70,12 @@ class OneRow(OneRowEach):
     def encode(self, codes: Array) -> Array:
         """Return the targets of the loss, 0 and 1, of shape (n,): float64, int8 where there are many."""
         if is_numpy_array(codes) and codes.shape[0] >= MANY:
-            return codes.astype(np.int8)
+            return codes.astype(np.int8, copy=False)
         return super().encode(codes)
 
-    def offset(self, wide: np.ndarray) -> np.ndarray:
+    def offset(self, given: np.ndarray) -> np.ndarray:
         """Return the log odds of the second class, shape (n,)."""
-        return wide[:, 1] - wide[:, 0]
+        return of_second_class(given)
 
     def intercepts(self, log_prior: np.ndarray) -> np.ndarray:
         """Return the log odds without features, shape (1,)."""
@@ -110,8 +111,9 @@ class AgainstReference(OneRowEach):
         targets = xp.astype(codes, xp.float64) - xp.astype(codes > self.reference, xp.float64)
         return xp.where(codes == self.reference, xp.full_like(targets, self.n_classes - 1.0), targets)
 
-    def offset(self, wide: np.ndarray) -> np.ndarray:
+    def offset(self, given: np.ndarray) -> np.ndarray:
         """Return the log odds against the reference, shape (n,) or (n, outputs)."""
+        wide = of_each_class(given)
         found = np.delete(wide - wide[:, self.reference : self.reference + 1], self.reference, axis=1)
         return found[:, 0] if self.n_classes == 2 else found
 

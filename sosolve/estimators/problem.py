@@ -267,7 +267,9 @@ class Problem:
             by_class[live] = compute_class_weight(
                 estimator.class_weight, classes=labels, y=labels, sample_weight=totals[live]
             )
-            weights = weights * xp.take(self.array(by_class), self.codes)
+            by_row = xp.take(self.array(by_class), self.codes)
+            by_row *= weights
+            weights = by_row
         lowest, top = float(xp.min(weights)), float(xp.max(weights))
         if not (top > 0.0 and math.isfinite(top) and lowest >= 0.0):
             raise ValueError(
@@ -275,8 +277,10 @@ class Problem:
                 f"{top:g}; they must be finite, not negative and not all zero: correct them"
             )
         relative = weights / top
+        del weights
         total = float(xp.sum(relative))
-        return total * top, relative / total
+        relative /= total
+        return total * top, relative
 
     @property
     def one_sided(self) -> bool:
@@ -301,8 +305,9 @@ class Problem:
             # 1e-6: a class without weight has no finite optimum; start not too far out.
             intercept = self.array(self.outputs.intercepts(np.log(np.maximum(self.prior, 1e-6))))
             if self.offset is not None:
-                weights = self.xp.broadcast_to(self.weights, self.codes.shape)
-                intercept = intercept - weights @ self.offset
+                same = self.weights.shape[0] == 1
+                sums = self.xp.sum(self.offset, axis=0) * self.weights[0] if same else self.weights @ self.offset
+                intercept = intercept - sums
         cold, self.warm = self._theta(coef, intercept), False
         if estimator.warm_start and hasattr(estimator, "coef_"):
             shape = self.outputs.to_attributes(coef, intercept, True)[0].shape

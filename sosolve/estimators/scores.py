@@ -12,6 +12,8 @@ from ..protocols import Array
 
 #: Power of two by which both factors of an overflowing product are made smaller.
 SMALLER = 540
+#: Scores in a block: they and what is formed from them stay in the second-level cache.
+BLOCK = 16_384
 
 
 def linear_scores(X: Any, coef: Any, intercept: Array) -> Array:
@@ -22,7 +24,11 @@ def linear_scores(X: Any, coef: Any, intercept: Array) -> Array:
     coef = coef[None, :] if coef.ndim == 1 else coef  # set by hand, for two classes
     with np.errstate(over="ignore", invalid="ignore"):
         scores = X @ coef.T
-        scores = (scores.toarray() if scipy.sparse.issparse(scores) else scores) + intercept
+        scores = scores.toarray() if scipy.sparse.issparse(scores) else scores
+        if type(scores) is np.ndarray and np.result_type(scores, intercept) == scores.dtype:
+            scores += intercept
+        else:
+            scores = scores + intercept
     if isinstance(scores, np.ndarray):
         limit = float(np.finfo(scores.dtype).max) / 4.0
         if not (scores.max() <= limit and scores.min() >= -limit):  # nor where one is NaN
@@ -41,7 +47,20 @@ def _limited(scores: np.ndarray, limit: float, X: Any, coef: Any, intercept: np.
 
 
 def log_softmax(scores: Array) -> Array:
-    """Return the logarithms of the probabilities of the classes, shape (n, K), from scores of one column or K."""
+    """Return the logarithms of the probabilities of the classes, shape (n, K), from scores of one column or K.
+
+    NumPy's scores are worked off a block of the rows after the other; K columns are written over.
+    """
+    if type(scores) is not np.ndarray or scores.size <= BLOCK:
+        return _log_softmax(scores)
+    n, K = scores.shape
+    logs, rows = scores if K > 1 else np.empty((n, 2), dtype=scores.dtype), max(1, BLOCK // K)
+    for start in range(0, n, rows):
+        logs[start : start + rows] = _log_softmax(scores[start : start + rows])
+    return logs
+
+
+def _log_softmax(scores: Array) -> Array:
     xp = array_namespace(scores)
     if scores.shape[1] == 1:
         scores = xp.concat([xp.zeros_like(scores), scores], axis=1)
@@ -51,6 +70,6 @@ def log_softmax(scores: Array) -> Array:
 
 
 def probabilities(logs: Array) -> Array:
-    """Return exp(logs), with those that are too small for a number as zeros."""
+    """Return exp(logs), with those that are too small for a number as zeros; NumPy's are written over."""
     with np.errstate(under="ignore"):
-        return array_namespace(logs).exp(logs)
+        return np.exp(logs, out=logs) if type(logs) is np.ndarray else array_namespace(logs).exp(logs)

@@ -345,7 +345,8 @@ class DataRay:
 
     def __call__(self, t: float) -> tuple[float, float]:
         """Return the value and the slope at t."""
-        if self._start.term.shares_rows and not self._start.term.keeps_margins:
+        term = self._start.term
+        if term.shares_rows and (not term.keeps_margins or term.entries < KEPT):
             trial = self.point(t)  # rows of z and of J d would take thrice the memory
             return trial.value, float(trial.grad @ self._d)
         trial = self._trial(t)

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..protocols import Array
 
-#: Predictors in a block: they and what is formed from them stay in the second-level cache.
-NUMBERS = 16_384
+#: Predictors in a block: a dozen arrays of them stay in the second-level cache.
+NUMBERS = 8_192
 
 
 def row_ranges(model: Any) -> list[tuple[int, int] | None]:
