@@ -10,9 +10,9 @@ from .batch_data import frozen
 from .batch_result import FitStatus
 
 #: Runs that go on from the end of the first one, and from the end of the second try.
-FIRST, SECOND = 3, 10
-#: Relative fall of the sum of squares in one run below which going on is hopeless.
-FALL = 1e-4
+FIRST, SECOND = 3, 150
+#: Relative fall of the sum of squares in one run below which going on is hopeless: in the first MANY runs, and later.
+FALL, LATE_FALL, MANY = 1e-4, 1e-3, 10
 
 Fit = Callable[..., None]
 
@@ -59,12 +59,12 @@ class _Runs:
     def go_on(self, settings, where: np.ndarray, rounds: int) -> np.ndarray:
         """Go on from the ends of some fits as long as that helps; return those that are still without rest."""
         left = where
-        for _ in range(rounds):
+        for number in range(rounds):
             if not left.size:
                 break
             before = self.out.rss[left].copy()
             self._keep(left, self._run(settings, left, self.out.params[left]))
-            falling = self.out.rss[left] < (1.0 - FALL) * before
+            falling = self.out.rss[left] < (1.0 - (FALL if number < MANY else LATE_FALL)) * before
             left = left[falling & (self.out.status[left] <= 0)]
         return where[self.out.status[where] <= 0]
 

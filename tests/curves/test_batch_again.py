@@ -11,7 +11,7 @@ from sosolve.curves.batch import fit_curves
 from sosolve.curves.batch_result import FitStatus
 
 
-@pytest.mark.parametrize("name", ["BoxBOD", "MGH09", "MGH17"])
+@pytest.mark.parametrize("name", ["BoxBOD", "MGH09", "MGH10", "MGH17"])
 def test_hopeless_starts_of_nist(name):
     """The first run ends far away; with the further ones the certified parameters come out."""
     problem = load(name)
