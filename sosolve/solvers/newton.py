@@ -14,7 +14,8 @@ from .base import Solver, Step
 from .bulk import bulk_for, fell_short
 from .line_search import ROUNDING, LineSearch, backtrack
 from .pairs import Pair, two_loop
-from .precondition import KINDS, Preconditioner, make_preconditioner
+from .precondition import KINDS, Jacobi, Preconditioner, make_preconditioner
+from .secant import rough_step
 from .subproblem import inverse_by_root, shifted_inverse, steihaug
 
 #: Pivot of a Cholesky factor, of a matrix with ones on its diagonal, below which a root of the Hessian is factorised
@@ -112,8 +113,8 @@ class CGState:
     whole : bool
         Whether every product takes all rows.
     pairs : tuple of Pair or None
-        While M is so good that steps need no products: the steps so far and their changes of the gradient. None where
-        conjugate gradients solve for the step. Of `BoundedLBFGS`: the pairs that its model is learnt from.
+        While steps need no products: the steps so far and their changes of the gradient. None where conjugate
+        gradients solve for the step. Of `BoundedLBFGS`: the pairs that its model is learnt from.
     """
 
     kind: str
@@ -228,9 +229,9 @@ class NewtonCG(InexactNewton):
     """Inexact Newton: preconditioned conjugate gradients and backtracking.
 
     Solves H s = -g to the relative accuracy eta_k in the norm of M^-1, then searches along s from t = 1.
-    An iteration whose full step is taken costs (CG iterations + 1) passes over the data. Begun with the factor of a
-    sample of the rows, it takes steps with the inverse of that, corrected by the changes of the gradient, for one
-    pass each, as long as every step reduces g'M^-1 g tenfold.
+    An iteration whose full step is taken costs (CG iterations + 1) passes over the data. It begins with steps along
+    -M^-1 g, corrected by the changes of the gradient, for one pass each: with the factor of a sample of the rows as
+    long as every step reduces g'M^-1 g tenfold, with the M that costs no pass as long as every one halves it.
 
     References
     ----------
@@ -241,13 +242,23 @@ class NewtonCG(InexactNewton):
 
     name: ClassVar[str] = "newton-cg"
 
+    def start(self, point: Point) -> CGState:
+        """Return the state with a preconditioner; begin with pairs where it costs no pass."""
+        state = super().start(point)
+        is_rough = state.kind == "rough" and not isinstance(state.precond, Jacobi)
+        return replace(state, pairs=()) if is_rough else state
+
     def step(self, point: Point, state: CGState) -> Step:
         """Return the outcome of one iteration."""
         if state.pairs is not None:
-            step = self._secant(point, state, state.pairs)
+            if state.kind == "rough":
+                state = self.refreshed(point, state)
+                step = rough_step(self, point, state)
+            else:
+                step = self._secant(point, state, state.pairs)
             if step is not None:
                 return step
-            state = replace(state, pairs=None)
+            state = replace(state, pairs=None, grad_size=math.nan)
         state = self.refreshed(point, state)
         size, rtol = self.forcing(point, state)
         level = self.level(point)

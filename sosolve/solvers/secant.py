@@ -1,0 +1,68 @@
+"""Steps that ask for no products with the curvature: the changes of the gradient tell what it is, one pass each."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ..history import Status
+from ..linalg import dot, norm
+from ..protocols import Array, Point
+from .base import Step
+from .line_search import decrease
+from .pairs import two_loop
+from .subproblem import steihaug
+
+if TYPE_CHECKING:
+    from .newton import CGState, InexactNewton
+
+#: A step with pairs goes on where the squared decrement is that fraction of the one before it at most (conjugate
+#: gradients reduce it by 2 to 5 a pass where they are quick), and where the value falls by that share of what the
+#: model predicts at least: elsewhere the rough inverse misses the large eigenvalues, and its steps are too long.
+GAIN, RATIO = 0.5, 0.7
+#: Relative residual of the conjugate gradients that confirm the end, and pairs that are kept.
+CONFIRMED, MOST_PAIRS = 0.1, 20
+
+
+def rough_step(solver: InexactNewton, point: Point, state: CGState) -> Step | None:
+    """Return the step along -B g, None where conjugate gradients are the better way on.
+
+    B is the inverse Hessian that begins as the rough M^-1 and agrees with the pairs so far. Where a fit is well
+    conditioned each pass then does what one of conjugate gradients does, and there are none for evaluations besides.
+    Where B g says that the fit has converged, conjugate gradients preconditioned by B confirm it, in a product or two.
+
+    Parameters
+    ----------
+    solver : InexactNewton
+    point : Point
+    state : CGState
+        With the pairs, and in `grad_size` the decrement at the point before.
+    """
+    pairs, g = state.pairs or (), point.grad
+
+    def inverse(v: Array) -> Array:
+        return two_loop(v, pairs, state.precond, scaled=False)
+
+    d = -inverse(g)
+    slope = dot(g, d)
+    if not (slope < 0.0 and math.isfinite(slope)):
+        return None
+    record: dict[str, Any] = dict(inner_iterations=0, predicted=-0.5 * slope)
+    if pairs and solver.converged(point, -0.5 * slope):
+        solved = steihaug(point.curvature.mv, g, precond=inverse, rtol=CONFIRMED, max_iter=solver.max_cg)
+        d, slope = solved.step, solved.slope
+        record = dict(inner_iterations=solved.iterations, inner_stop=solved.stop, predicted=solved.predicted)
+        if solver.converged(point, -0.5 * slope):
+            return Step(point, state, False, Status.CONVERGED, decrement=math.sqrt(max(-slope, 0.0)), **record)
+    elif pairs and not -slope <= GAIN * state.grad_size**2:
+        return None
+    trial = point.along(d).point(1.0)
+    actual = decrease(point.value, slope, trial.value, dot(trial.grad, d), 1.0)
+    if not actual >= RATIO * record["predicted"]:
+        return None
+    record.update(decrement=math.sqrt(-slope), step_size=1.0, step_norm=norm(d), actual=actual)
+    y = trial.grad - g
+    pair = (d, y, dot(d, y))
+    state = replace(state, pairs=(*pairs, pair)[-MOST_PAIRS:] if pair[2] > 0.0 else None, grad_size=math.sqrt(-slope))
+    return Step(trial, state, True, ratio=actual / record["predicted"], **record)
