@@ -63,8 +63,9 @@ def choose(n: int, d: int, K: int, is_sparse: bool, outliers: bool = False) -> t
     if sampled:
         reason = f"{n} rows for {p} parameters: {rows:.0%} of the rows give a preconditioner"
         return NewtonCG(preconditioner="cholesky", sample_rows=rows), reason
+    # iterations grow from step to step: after one of a third of the price, all of them have cost about that price
     reason = f"{p} parameters, {n} rows: conjugate gradients; a factor of {rows:.0%} of the rows if they turn out slow"
-    return NewtonCG(sample_rows=rows, dense_size=SAMPLED_SIZE, switch_after=max(8, round(2.0 * cost))), reason
+    return NewtonCG(sample_rows=rows, dense_size=SAMPLED_SIZE, switch_after=max(8, round(cost / 3.0))), reason
 
 
 def dense_cost(n: int, d: int, K: int) -> float:
