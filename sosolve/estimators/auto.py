@@ -13,7 +13,7 @@ from ..solvers.newton import CGState
 CALL_READS = 150_000.0
 #: Iterations of Newton's method with a dense Hessian, and passes with conjugate gradients, of an ordinary fit: as they
 #: are, preconditioned by a factor of a sample, and begun on that sample as well.
-DENSE_ITERATIONS, CG_PASSES, SAMPLED_CG_PASSES, STARTED_CG_PASSES = 6.0, 25.0, 16.0, 8.0
+DENSE_ITERATIONS, CG_PASSES, SAMPLED_CG_PASSES, STARTED_CG_PASSES = 6.0, 28.0, 16.0, 8.0
 #: Most parameters for which a dense Hessian is considered, of a sparse X too.
 DENSE_SIZE, DENSE_SPARSE = 512, 128
 #: Passes over X that a sampled Cholesky factor may cost to be built at once; where it costs more it is built when

@@ -49,13 +49,14 @@ class Kronecker:
         known = total > 0.0
         self._inverse = xp.where(known, 1.0 / xp.where(known, total, xp.ones_like(total)), xp.zeros_like(total))
         self._T, self._split, self._join = T, split, join
-        #: Of one output in the basis of the columns: the inverse itself, for products that cost a pass over X else.
-        self._diagonal = join(self._inverse * T * T) if T.ndim == 1 and S.shape[0] == 1 else None
+        #: The same of one output as flat vectors: a product costs no copies then, which would cost a pass over X.
+        self._flat = (join(T[None, :]), join(self._inverse)) if T.ndim == 1 and S.shape[0] == 1 else None
 
     def __call__(self, v: Array) -> Array:
         """Return the product, shape (p,)."""
-        if self._diagonal is not None:
-            return self._diagonal * v
+        if self._flat is not None:
+            T, inverse = self._flat
+            return v * T * inverse * T
         xp = array_namespace(v)
         T, Q = self._T, self._Q
         V = xp.matrix_transpose(Q) @ self._split(v)

@@ -15,7 +15,7 @@ from .bulk import bulk_for, fell_short
 from .line_search import ROUNDING, LineSearch, backtrack
 from .pairs import Pair, two_loop
 from .precondition import KINDS, Jacobi, Preconditioner, make_preconditioner
-from .secant import rough_step
+from .secant import learning_step
 from .subproblem import inverse_by_root, shifted_inverse, steihaug
 
 #: Pivot of a Cholesky factor, of a matrix with ones on its diagonal, below which a root of the Hessian is factorised
@@ -115,6 +115,8 @@ class CGState:
     pairs : tuple of Pair or None
         While steps need no products: the steps so far and their changes of the gradient. None where conjugate
         gradients solve for the step. Of `BoundedLBFGS`: the pairs that its model is learnt from.
+    far : bool
+        Whether M comes from a start that may be far from the minimum: the end is confirmed by products then.
     """
 
     kind: str
@@ -130,6 +132,7 @@ class CGState:
     flat: float = 1.0
     whole: bool = False
     pairs: tuple[Pair, ...] | None = None
+    far: bool = False
 
 
 @dataclass(kw_only=True)
@@ -230,8 +233,8 @@ class NewtonCG(InexactNewton):
 
     Solves H s = -g to the relative accuracy eta_k in the norm of M^-1, then searches along s from t = 1.
     An iteration whose full step is taken costs (CG iterations + 1) passes over the data. It begins with steps along
-    -M^-1 g, corrected by the changes of the gradient, for one pass each: with the factor of a sample of the rows as
-    long as every step reduces g'M^-1 g tenfold, with the M that costs no pass as long as every one halves it.
+    -M^-1 g, corrected by the changes of the gradient, for one pass each: with the factor that a fit to a sample of the
+    rows has left as long as every step reduces g'M^-1 g tenfold, with the M of the start as long as each halves it.
 
     References
     ----------
@@ -243,19 +246,19 @@ class NewtonCG(InexactNewton):
     name: ClassVar[str] = "newton-cg"
 
     def start(self, point: Point) -> CGState:
-        """Return the state with a preconditioner; begin with pairs where it costs no pass."""
+        """Return the state with a preconditioner, and no pairs yet where that is better than a diagonal."""
         state = super().start(point)
-        is_rough = state.kind == "rough" and not isinstance(state.precond, Jacobi)
-        return replace(state, pairs=()) if is_rough else state
+        is_good = state.kind in ("rough", "cholesky") and not isinstance(state.precond, Jacobi)
+        return replace(state, pairs=(), far=True) if is_good else state
 
     def step(self, point: Point, state: CGState) -> Step:
         """Return the outcome of one iteration."""
         if state.pairs is not None:
-            if state.kind == "rough":
+            if state.far:
                 state = self.refreshed(point, state)
-                step = rough_step(self, point, state)
+                step = learning_step(self, point, state)
             else:
-                step = self._secant(point, state, state.pairs)
+                step = self._secant(point, state)
             if step is not None:
                 return step
             state = replace(state, pairs=None, grad_size=math.nan)
@@ -289,9 +292,9 @@ class NewtonCG(InexactNewton):
             step.status = Status.CONVERGED
         return step
 
-    def _secant(self, point: Point, state: CGState, pairs: tuple[Pair, ...]) -> Step | None:
+    def _secant(self, point: Point, state: CGState) -> Step | None:
         """Return the step along -B g for the inverse Hessian B of M and the pairs, None where that is no descent."""
-        precond, g = state.precond, point.grad
+        precond, g, pairs = state.precond, point.grad, state.pairs or ()
         d = -two_loop(g, pairs, precond, scaled=False)
         slope = dot(g, d)
         if precond is None or not (slope < 0.0 and math.isfinite(slope)):

@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 #: gradients reduce it by 2 to 5 a pass where they are quick), and where the value falls by that share of what the
 #: model predicts at least: elsewhere the rough inverse misses the large eigenvalues, and its steps are too long.
 GAIN, RATIO = 0.5, 0.7
+#: By what factor one step may fall behind that where those before it were ahead, with a factorised Hessian: it takes
+#: dense X of one output, whose evaluations cost no more than products.
+CREDIT = 4.0
 #: Relative residual of the conjugate gradients that confirm the end, and pairs that are kept.
 CONFIRMED, MOST_PAIRS = 0.1, 20
 
 
-def rough_step(solver: InexactNewton, point: Point, state: CGState) -> Step | None:
+def learning_step(solver: InexactNewton, point: Point, state: CGState) -> Step | None:
     """Return the step along -B g, None where conjugate gradients are the better way on.
 
-    B is the inverse Hessian that begins as the rough M^-1 and agrees with the pairs so far. Where a fit is well
+    B is the inverse Hessian that begins as M^-1 at the start and agrees with the pairs so far. Where a fit is well
     conditioned each pass then does what one of conjugate gradients does, and there are none for evaluations besides.
     Where B g says that the fit has converged, conjugate gradients preconditioned by B confirm it, in a product or two.
 
@@ -37,7 +40,7 @@ def rough_step(solver: InexactNewton, point: Point, state: CGState) -> Step | No
     solver : InexactNewton
     point : Point
     state : CGState
-        With the pairs, and in `grad_size` the decrement at the point before.
+        With the pairs, and in `grad_size` what the decrement of this step is measured by.
     """
     pairs, g = state.pairs or (), point.grad
 
@@ -49,7 +52,7 @@ def rough_step(solver: InexactNewton, point: Point, state: CGState) -> Step | No
     if not (slope < 0.0 and math.isfinite(slope)):
         return None
     record: dict[str, Any] = dict(inner_iterations=0, predicted=-0.5 * slope)
-    if pairs and solver.converged(point, -0.5 * slope):
+    if solver.converged(point, -0.5 * slope):
         solved = steihaug(point.curvature.mv, g, precond=inverse, rtol=CONFIRMED, max_iter=solver.max_cg)
         d, slope = solved.step, solved.slope
         record = dict(inner_iterations=solved.iterations, inner_stop=solved.stop, predicted=solved.predicted)
@@ -64,5 +67,9 @@ def rough_step(solver: InexactNewton, point: Point, state: CGState) -> Step | No
     record.update(decrement=math.sqrt(-slope), step_size=1.0, step_norm=norm(d), actual=actual)
     y = trial.grad - g
     pair = (d, y, dot(d, y))
-    state = replace(state, pairs=(*pairs, pair)[-MOST_PAIRS:] if pair[2] > 0.0 else None, grad_size=math.sqrt(-slope))
+    measure = -slope
+    if pairs and state.kind == "cholesky":
+        measure = max(measure, min(-CREDIT * slope, GAIN * state.grad_size**2))
+    kept = (*pairs, pair)[-MOST_PAIRS:] if pair[2] > 0.0 else None
+    state = replace(state, pairs=kept, grad_size=math.sqrt(measure))
     return Step(trial, state, True, ratio=actual / record["predicted"], **record)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sosolve import Status
+from sosolve import LogisticRegression, Status
 from sosolve.objectives.function import FunctionObjective
 from sosolve.solvers.newton import CGState, NewtonCG
 from sosolve.solvers.pairs import two_loop
@@ -69,3 +69,38 @@ def test_a_bad_inverse_is_left_for_conjugate_gradients(factor):
 def test_an_inverse_that_leads_uphill_never_passes_for_converged():
     *_, inverse = bowl()
     assert run(-inverse).status in (Status.STALLED, Status.LINE_SEARCH_FAILED)
+
+
+def counted(X, **settings):
+    """Return the converged result of a fit by Newton-CG to labels drawn from a model with these columns."""
+    rng = np.random.default_rng(1)
+    y = X @ rng.standard_normal(X.shape[1]) / np.sqrt(X.shape[1]) > rng.logistic(size=X.shape[0])
+    result = LogisticRegression(solver=NewtonCG(**settings)).fit(X, y).result_
+    assert result.status is Status.CONVERGED
+    return result
+
+
+@pytest.mark.parametrize("kind", ["auto", "cholesky"])
+def test_well_conditioned_fits_need_products_at_their_end_only(kind):
+    """One pass an iteration with the M of the start, and a product or two that confirm the end."""
+    result = counted(np.random.default_rng(0).standard_normal((2_000, 8)), preconditioner=kind, sample_rows=0.5)
+    assert 1 <= result.counts.n_mv <= 3
+    assert result.counts.n_passes <= result.n_iter + 4 + (kind == "cholesky")
+    assert [record.inner_iterations for record in result.history[1:-1]] == [0] * (result.n_iter - 1)
+
+
+def test_a_step_too_long_for_the_model_is_taken_back():
+    """With columns that all say the same a diagonal misses the curvature along their sum: products take over."""
+    common = np.random.default_rng(0).standard_normal((300, 1))
+    result = counted(common + 0.3 * np.random.default_rng(2).standard_normal((300, 40)), dense_size=0)
+    assert result.history[1].inner_iterations > 0
+    assert result.history[1].n_passes > 1 + result.history[1].inner_iterations + 1
+
+
+def test_products_take_over_where_steps_gain_little():
+    X = np.random.default_rng(0).standard_normal((400, 30)) + 0.5
+    X[:, 1:] += 2.0 * X[:, :-1]
+    result = counted(X, dense_size=0)
+    inner = [record.inner_iterations for record in result.history[1:]]
+    assert inner[0] == 0
+    assert max(inner) > 3
