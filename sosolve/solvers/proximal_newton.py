@@ -16,7 +16,7 @@ from .base import Solver, Step
 from .composite_model import ModelMinimiser, minimise_model
 from .composite_products import minimise_by_products
 from .line_search import backtrack_composite
-from .newton import line_search_step, searched_step
+from .search_step import line_search_step, searched_step
 from .subproblem import solve_shifted
 
 #: Where the decrease of a loosely minimised model is below this multiple of the tolerance, the model is minimised
