@@ -437,6 +437,8 @@ def test_models_of_the_library_go_by_name():
         curve_fit("gausian", x, y)
     with pytest.raises(ValueError, match="2 columns for the model 'gaussian', a curve over one predictor"):
         curve_fit("gaussian", np.stack([x, x]), y)
+    with pytest.raises(TypeError, match=r"curve_fit\(\) got .* 'weights': pass sigma=1/weights"):
+        curve_fit("a*x", x, y, weights=y)
     with pytest.raises(TypeError, match="missing 1") as caught:
         curve_fit(lambda x, a, b: a * x + b, x, y, p0=[1.0])
     assert "one starting value for each parameter" in caught.value.__notes__[0]

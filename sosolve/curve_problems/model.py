@@ -193,7 +193,14 @@ def resolve_model(model, jac, feature_names: Sequence[str] | None, d: int, p0) -
         _check_one_column(model.name, d)
         return ExactModel(model.formula, None, model)
     if isinstance(model, str):
-        return ExactModel(parse(model, predictors_of(model, feature_names, d)))
+        formula = parse(model, predictors_of(model, feature_names, d))
+        if len(formula.parameters) > 1 and not formula.used:
+            raise ValueError(
+                f"received the formula {model!r} of the parameters {', '.join(formula.parameters)} and no column of X; "
+                f"expected one of {', '.join(feature_names if feature_names is not None else formula.predictors)}: use "
+                "it, or correct its name"
+            )
+        return ExactModel(formula)
     if isinstance(model, Formula):
         return ExactModel(model, _columns(model, feature_names, d))
     raise TypeError(
@@ -206,8 +213,14 @@ def predictors_of(text: str, feature_names: Sequence[str] | None, d: int) -> int
     """Return what the formula's columns are called: their names where the text uses one of them, else x0, x1, ..."""
     if feature_names is None:
         return d
-    used = {normal(token) for kind, token, _ in scan(text[:2000]) if kind == "name"}
     names = tuple(str(name) for name in feature_names)
+    odd = [name for name in names if not name.isidentifier() and len(name) > 1 and name in text]
+    if odd:
+        raise ValueError(
+            f"received the column {odd[0]!r} in the formula {text!r}; expected names of letters, digits and "
+            "underscores: rename the column, X.rename(columns={...})"
+        )
+    used = {normal(token) for kind, token, _ in scan(text[:2000]) if kind == "name"}
     return names if used & {normal(name) for name in names} else d
 
 

@@ -55,7 +55,8 @@ def find_start(problem: CurveProblem, known: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"received p0=None and found no starting values at which the model {problem.model.text} is finite in all "
             f"{len(problem.y)} rows, among values from 1e-3 to 1e3 and those of the data's scale; expected such "
-            "values: pass p0, a number for each parameter, and bounds that keep the model defined"
+            "values: pass p0, a number for each parameter, and bounds that keep the model defined; leave out rows "
+            "in which it never is, as x = 0 under a logarithm"
         )
     return _clipped(problem, np.where(np.isnan(known), theta, known))
 

@@ -121,6 +121,11 @@ class Formula:
         return f"$\\displaystyle {self.latex()}$"
 
     @property
+    def used(self) -> tuple[int, ...]:
+        """The numbers of the predictors that occur in the text."""
+        return self._core.used
+
+    @property
     def linear_parameters(self) -> tuple[str, ...]:
         return self._core.linear
 
@@ -190,7 +195,7 @@ class Formula:
 
     def _run(self, kind: str, X, params, expected: tuple[str, ...]):
         run, m, r = self._core.compiled(kind)
-        columns, n = columns_of(X, len(self.predictors), self._core.used)
+        columns, n = columns_of(X, len(self.predictors), self.used)
         params = np.asarray(params, dtype=np.float64)
         if params.shape != (len(expected),):
             raise ValueError(
@@ -209,7 +214,7 @@ class Formula:
         ----------
         X : array-like of shape (n, d), or (n,) when d is 1
         """
-        return self._core.compiled("both")[0], columns_of(X, len(self.predictors), self._core.used)[0]
+        return self._core.compiled("both")[0], columns_of(X, len(self.predictors), self.used)[0]
 
     def source(self, target: str, jacobian: bool = True) -> str:
         """Return source code of the model.

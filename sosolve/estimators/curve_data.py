@@ -58,7 +58,7 @@ class CurveData:
             X, y = validate_data(
                 estimator, X, y, reset=reset, dtype=np.float64, multi_output=True, y_numeric=True, ensure_min_samples=1
             )
-        y = np.asarray(y, dtype=np.float64)
+            y = np.asarray(y, dtype=np.float64)
         is_single = y.ndim == 1
         Y = y.reshape(len(y), -1)
         precision = None if sigma is None else 1.0 / _checked_sigma(sigma, X, y.shape)

@@ -113,7 +113,14 @@ def _read_bounds(names: Sequence[str], bounds) -> tuple[np.ndarray, np.ndarray]:
             lower[j] = -np.inf if low is None else _numbers(low, "bounds")
             upper[j] = np.inf if high is None else _numbers(high, "bounds")
     else:
-        pair = (bounds.lb, bounds.ub) if hasattr(bounds, "lb") else _pair(bounds, "bounds")
+        pair = (
+            _pair(bounds, "bounds")
+            if not hasattr(bounds, "lb")
+            else [
+                side[0] if np.shape(side) == (1,) else side  # Bounds(0, 1) holds arrays of length 1
+                for side in (bounds.lb, bounds.ub)
+            ]
+        )
         lower, upper = (_side(side, names) for side in pair)
     bad = np.flatnonzero(~(lower <= upper))
     if bad.size:

@@ -13,6 +13,9 @@ from ..history import History, Result, Status
 from ..inference import Covariance, covariance, sandwich
 from .curve_search import Found
 
+#: Part of the longest one below which a component is left out of the direction that a sentence names.
+NO_PART = 1e-6
+
 
 @dataclass(frozen=True, eq=False)
 class FittedCurve:
@@ -102,7 +105,11 @@ class FittedCurve:
         directions = []
         for vector in found.null_vectors.T:
             top = np.abs(vector).max()
-            parts = [f"{v / top:+.3g} {n}" for n, v in zip(self.names, vector, strict=True) if n in names and v != 0.0]
+            parts = [
+                f"{v / top:+.3g} {n}"
+                for n, v in zip(self.names, vector, strict=True)
+                if n in names and abs(v) > NO_PART * top
+            ]
             directions.append(" ".join(parts))
         return (
             f"the data do not determine {', '.join(names)}: the curve does not change along "

@@ -11,6 +11,16 @@ from . import checks
 
 #: Keywords that "lm" has no use for: where no method is named, they choose "trf".
 BEYOND_LM = ("callback", "jac_sparsity", "tr_solver", "tr_options")
+#: All of them: MINPACK's, and those of `least_squares`.
+MINPACK = ("col_deriv", "ftol", "xtol", "gtol", "maxfev", "epsfcn", "factor", "diag")
+KNOWN = {*MINPACK, *BEYOND_LM, "max_nfev", "loss", "f_scale", "x_scale", "diff_step", "verbose", "kwargs", "workers"}
+#: What to do about words of other packages.
+ADVICE = {
+    "weights": "pass sigma=1/weights",
+    "tol": "pass ftol, xtol or gtol",
+    "max_iter": "pass max_nfev",
+    "maxiter": "pass max_nfev",
+}
 
 
 def method_of(method: str | None, box: dict, kwargs: dict) -> str:
@@ -30,7 +40,14 @@ def translated(kwargs: dict, jac: Any, method: str) -> tuple[dict, Any]:
     ------
     ValueError
         If the limit is no positive number, or `diag` is not positive.
+    TypeError
+        If there is no such keyword.
     """
+    unknown = kwargs.keys() - KNOWN
+    if unknown:
+        name = min(unknown)
+        advice = ADVICE.get(name, f"expected one of {', '.join(sorted(KNOWN))}")
+        raise TypeError(f"curve_fit() got an unexpected keyword argument {name!r}: {advice}")
     kwargs = dict(kwargs)
     if kwargs.pop("col_deriv", False) and callable(jac):
         jac = _transposed(jac)

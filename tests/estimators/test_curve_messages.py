@@ -6,7 +6,9 @@ import pickle
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.optimize import Bounds
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import cross_validate
 from sklearn.utils import metadata_routing
@@ -106,6 +108,7 @@ def test_the_callers_arrays_are_untouched():
         ({"solver": "nelder"}, ValueError, "'solver' parameter.*Choose one of these names"),
         ({"solver": "trf"}, ValueError, "'lm' for SciPy's 'trf'"),
         ({"solver": LevenbergMarquardt}, ValueError, r"an instance, solver=LevenbergMarquardt\(\)"),
+        ({"model": "a*dose + b"}, ValueError, "a, dose, b and no column of X; expected one of x: use"),
         ({"model": "gausian"}, ValueError, "the model name 'gausian'.*did you mean gaussian"),
         ({"model": "exp(-x)"}, ValueError, "no parameter of the formula.*add it"),
         ({"loss": "l1"}, ValueError, "'loss' parameter"),
@@ -130,6 +133,15 @@ def test_settings(settings, error, message):
     """Each wrong setting raises at fit, with what was received, what is expected and what to do."""
     with pytest.raises(error, match=message):
         NonlinearLeastSquares(**{"model": TEXT, **settings}).fit(X, Y)
+
+
+def test_bounds_of_scipy_and_names_that_no_formula_can_hold():
+    """`Bounds(0, 5)` holds arrays of length 1; a column's name with a blank has to be changed."""
+    fit = NonlinearLeastSquares(TEXT, bounds=Bounds(0.0, 5.0)).fit(X, Y)
+    assert fit.params_["a"] == pytest.approx(3.0, abs=0.1)
+    frame = pd.DataFrame({"the dose": X[:, 0]})
+    with pytest.raises(ValueError, match=r"the column .the dose. in the formula.*rename the column"):
+        NonlinearLeastSquares("a*the dose").fit(frame, Y)
 
 
 @pytest.mark.parametrize(
