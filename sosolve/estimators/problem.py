@@ -261,12 +261,14 @@ class Problem:
         if estimator.class_weight is not None:
             # each class once with the weight of its rows: the same numbers as from all labels
             totals = count(self.codes, weights, self.n_classes)
-            # "balanced" is about the classes with weight: rows without count as removed
-            live = totals > 0.0 if estimator.class_weight == "balanced" else np.full(self.n_classes, True)
-            labels, by_class = to_host(self.classes)[live], np.zeros(self.n_classes)
-            by_class[live] = compute_class_weight(
-                estimator.class_weight, classes=labels, y=labels, sample_weight=totals[live]
-            )
+            by_class = np.zeros(self.n_classes)
+            if estimator.class_weight == "balanced":
+                # about the classes with weight: rows without count as removed; a small fit waits for scikit-learn
+                live = totals > 0.0
+                by_class[live] = totals.sum() / (np.count_nonzero(live) * totals[live])
+            else:
+                labels = to_host(self.classes)
+                by_class[:] = compute_class_weight(estimator.class_weight, classes=labels, y=labels)
             by_row = xp.take(self.array(by_class), self.codes)
             by_row *= weights
             weights = by_row

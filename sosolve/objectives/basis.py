@@ -114,7 +114,7 @@ def moments_of_sample(
     if weights is not None and weights.shape[0] > 1:
         xp = array_namespace(weights)
         s = xp.take(weights, numbers)
-        total, squares = float(xp.sum(s)), float(s @ s)
+        total, squares = float(xp.sum(s)), float(xp.sum(s * s))  # no thread of BLAS is woken
         heaviest = float(xp.max(weights)) * weights.shape[0]
         if not (heaviest <= HEAVIEST and total * total >= LIVE * m * squares > 0.0):
             return None

@@ -33,11 +33,13 @@ WHY = (
     "thirds matrix products, a third exponentials), a fifth into the Hessian of all rows and its factors. Tried: nodes "
     "on all rows and a cubic between them (7 + 5 passes), all values from the sample without that Hessian (7 passes), "
     "BLAS called block by block from Python (twice the time for few columns).",
-    "**Text**: twenty single fits take 4 (strong penalty) to 150 products with X (weak), so that a path cannot cost "
-    "three fits at C = 1 with their 13: it takes 330, as many as two of the "
-    "dearest. Tried: starts on polynomials through the "
+    "**Text**: twenty single fits take 3 (strong penalty) to 155 passes over X (weak), so that a path cannot cost "
+    "three fits at C = 1 with their 11: it takes 330, as many as two of the "
+    "dearest, and 240 of them at the seven weakest penalties. Tried: starts on polynomials through the "
     "last 2, 3, 4, 5 and 6 optima (479, 366, 330, 403 and 473 products) and through the last alone (632); tighter "
-    "first solves (348 to 412). A factor of the rows' Gram matrix would have 4 000 x 4 000 entries.",
+    "first solves (348 to 412); products for several values of C at once, which cost half of as many single ones, but "
+    "are half of an iteration, and take the starts away. A factor of the rows' Gram matrix would have 4 000 x 4 000 "
+    "entries.",
 )
 CS = np.logspace(-4.0, 4.0, 20)
 CASES = {
