@@ -65,7 +65,7 @@ def _second_look(fit: Callable, task: CurveTask, outcome: OptimizeResult) -> Opt
     for start in (*best, shaken(task.theta, task.box)):
         try:
             other = fit(replace(task, theta=start))
-        except Exception:
+        except Exception:  # the model does not exist there, and nobody asked for that point
             continue
         if is_lower(other, outcome, task.data):
             return other
@@ -76,7 +76,7 @@ def _cost(task: CurveTask, theta: np.ndarray) -> float:
     """Return the length of the residuals, inf where the model does not exist."""
     try:
         length = norm(task.data.whitened(task.f(task.data.x, *theta) - task.data.y))
-    except Exception:
+    except Exception:  # as above
         return math.inf
     return length if length < math.inf else math.inf
 
