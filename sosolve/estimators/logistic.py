@@ -179,7 +179,8 @@ class LogisticRegression(LinearClassifier):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            float32 and float64 in C or F order and CSR are used as they are; anything else is converted.
+            float32 and float64 in C or F order and CSR are used as they are; anything else is converted: whole numbers
+            and booleans to float64, a copy of 8 bytes an entry.
         y : array-like of shape (n_samples,)
             Labels of any type.
         sample_weight : array-like of shape (n_samples,), optional

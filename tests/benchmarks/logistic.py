@@ -257,12 +257,15 @@ def write(kept: dict) -> str:
     text += [f"| {name} | {case['memory']:.3f} |" for name, case in kept["cases"].items()]
     text += [
         "",
-        "Softmax keeps one array of n x K probabilities in single precision, K / (2 d) of a float64 X: with 100 "
-        "classes and 200 columns that alone is a quarter. A sample of at most 8 % of the rows is copied, and given "
-        "back before that array is made. A matrix of n x n, of wide data, is n / d of X; three or four are needed. "
-        "A fit of two classes that searches along lines holds six arrays of n numbers, 6 / d of X (imbalance: 30 "
-        "columns). One of 100 passes and more forms a dual point for its bound: seven arrays of n x K in double "
-        "precision for a moment (100 classes).",
+        "A fit of two classes keeps a byte for each label, one array of n curvatures in single precision (two "
+        "from 20 columns on), and from 100 columns on n predictors in double precision for each of two points; "
+        "weights and an offset are an array of n each. Softmax keeps one array of n x K probabilities in single "
+        "precision, K / (2 d) of a float64 X: with 100 classes and 200 columns that alone is a quarter, and from "
+        "five columns to a class on a tenth. It is the floor of a fit whose products with the curvature form no "
+        "probabilities again. The gradients of the threads (8 K d numbers where rows are few), the preconditioner"
+        " and blocks of rows are the rest. A dual point, for the bound of long fits, takes the place of the "
+        "probabilities. A sample of at most 8 % of the rows is copied, and given back before. A matrix of n x n, "
+        "of wide data, is n / d of X; three or four are needed.",
     ]
     if "large" in kept:
         large = kept["large"]
