@@ -40,8 +40,9 @@ if TYPE_CHECKING:
 WORK, MOST_PARAMETERS = 2e6, 128
 #: Iterations, halvings of a step, and the relative bound at which they end.
 STEPS, HALVINGS, ENOUGH = 60, 40, 1e-13
-#: Pivots, relative to the diagonal, that are rounding of the data: squares of what counts as dependent.
-SAME, NEARLY = 1e-26, 1e-18
+#: Pivots, relative to the diagonal: those of rounding in 32 digits; squares of rounding of the data and of what counts
+#: as dependent.
+RESOLVED, SAME, NEARLY = 1e-29, 1e-26, 1e-18
 #: Share by which a gradient must pass its L1 penalty for its coefficient to leave zero.
 PASSED = 1e-9
 #: Relative bound that proves next to nothing.
@@ -95,7 +96,7 @@ def audited(problem: Problem, result: Result, proof: Optimality, tol: float, nam
     """
     sharp = SharpObjective(problem)
     start = sharp.parameters(*_stored(problem, result.theta))
-    low = _lowest(sharp, start, NEARLY if proof.dependent else SAME, enough(tol))
+    low = _lowest(sharp, start, NEARLY if proof.dependent else RESOLVED, enough(tol))
     if low is None:
         return proof
     value = sharp.at(start, low.signs).value
@@ -104,37 +105,36 @@ def audited(problem: Problem, result: Result, proof: Optimality, tol: float, nam
         moved = sharp.at(sharp.parameters(*_stored(problem, theta)), low.signs).value
         if moved < value - tol * tol * abs(value):
             result.theta, result.value, value = theta, moved, moved
-    bound = max(value - low.at.value, 0.0) + low.bound + 8.0 * EPS * value
-    if not bound * problem.unit < max(proof.bound, problem.unit * enough(tol) * value):
-        return proof
-    apart = _told_apart(sharp, low, proof, names)
-    if apart:
-        result.status, result.reason = Status.STALLED, ""
-        return replace(proof, value=problem.unit * value, status=result.status, notes=(*proof.notes, *apart))
-    causes = _causes(problem, sharp, low, value, names) if bound > enough(tol) * value else ()
+    lost = np.flatnonzero((low.pivots <= low.least).any(axis=0))
+    known = all(j < sharp.d and names[j] in proof.dependent for j in lost)  # else curvature there may be what is lost
+    bound = max(value - low.at.value, 0.0) + low.bound + 8.0 * EPS * value if known else math.inf
+    unit, good = problem.unit, bound <= enough(tol) * value
+    causes = _told_apart(sharp, low, proof, names)
+    if causes or not bound <= LOOSE * value:
+        bound = math.inf if causes else bound
+        causes = causes or _causes(problem, sharp, low, value, names)
+    elif not good:
+        causes = _causes(problem, sharp, low, value, names)
     if causes:
         result.status, result.reason = Status.STALLED, ""
-    elif bound <= enough(tol) * value:
+    elif good:
         result.status, result.reason = Status.CONVERGED, "proof"
-    return replace(
-        proof,
-        value=problem.unit * value,
-        bound=problem.unit * bound,
-        decrement=problem.unit * 0.5 * low.square,
-        status=result.status,
-        proof="newton" if problem.penalty.is_smooth else "duality",
-        notes=(*proof.notes, *causes),
-    )
+    proof = replace(proof, value=unit * value, status=result.status, notes=(*proof.notes, *causes))
+    if not unit * bound < proof.bound:
+        return replace(proof, bound=min(proof.bound, proof.value))
+    kind = "newton" if problem.penalty.is_smooth else "duality"
+    return replace(proof, bound=unit * bound, decrement=0.5 * unit * low.square, proof=kind)
 
 
 @dataclass(frozen=True, eq=False)
 class Lowest:
-    """Where an audit ended: the point, its bound and s'Hs, the pivots of the Hessian, the signs and the steps."""
+    """Where an audit ended: the point, its bound and s'Hs, the pivots and the least of them, the signs, the steps."""
 
     at: At
     bound: float
     square: float
     pivots: np.ndarray
+    least: float
     signs: np.ndarray
     steps: int
 
@@ -151,7 +151,7 @@ def _lowest(sharp: SharpObjective, start: Twofold, least: float, enough: float) 
             return None
         bound, square = sharp.bound(here, step)
         passed, where = sharp.passed(here, H, step, free)
-        found = Lowest(here, bound + passed * here.value, square, pivots, signs, steps)
+        found = Lowest(here, bound + passed * here.value, square, pivots, least, signs, steps)
         wanted = (ENOUGH if steps else enough) * here.value
         if found.bound <= wanted:
             break
@@ -203,7 +203,7 @@ def _stored(problem: Problem, theta: Any) -> tuple[np.ndarray, np.ndarray]:
 def _causes(problem: Problem, sharp: SharpObjective, low: Lowest, value: float, names: Sequence) -> tuple[str, ...]:
     """Return what keeps a fit from its minimum, as a sentence that names a column and a cure."""
     if value - low.at.value <= 0.5 * low.bound:
-        hidden = low.bound > LOOSE * value
+        hidden = not low.bound <= LOOSE * value
         return (
             ("that rounding hides the minimum: centre and scale the columns, or drop far outliers",) if hidden else ()
         )

@@ -18,8 +18,8 @@ from .twofold import Twofold, as_twofold, cholesky, solved
 if TYPE_CHECKING:
     from .problem import Problem
 
-#: Share of the value that clipping a dual point may leave over.
-FEASIBLE = 1e-12
+#: Share of the value that clipping a dual point may leave over along the step: the minimum may be 1e20 steps away.
+FEASIBLE = 1e-40
 EPS = 2.0**-52
 
 
@@ -93,30 +93,30 @@ class SharpObjective:
         value = math.fsum(self.s * losses) + float((0.5 * self.ridge * w * w + self.lasso * np.abs(w)).sum())
         grad = Twofold(np.empty_like(w))
         for k in range(K):
-            grad[k] = (self.A * (self.s * R[:, k])[:, None]).total(0)
+            grad[k] = (self.A * (R[:, k] * self.s)[:, None]).total(0)
         return At(W, value, grad + W * self.ridge + signs * self.lasso, P, 4.0 * EPS * math.sqrt(noise))
 
-    def _binary(self, z: Twofold) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    def _binary(self, z: Twofold) -> tuple[np.ndarray, np.ndarray, Twofold, float]:
         """Return losses, the probabilities of the wrong and the right class, residuals and their squared noise."""
         sign = np.where(self.y == 1, 1.0, -1.0)
         m = z * sign
-        right = expit(m.hi)
-        wrong = expit(-m.hi) * (1.0 - right * m.lo)
-        losses = np.logaddexp(0.0, -m.hi) - wrong * m.lo
+        right, rest = expit(m.hi), _small(m.lo)
+        wrong = expit(-m.hi) * (1.0 - right * rest)
+        losses = np.logaddexp(0.0, -m.hi) - wrong * rest
         noise = float((self.s * np.exp(np.minimum(-m.hi, 600.0))).sum())
-        return losses, np.stack([wrong, right], axis=1), (-sign * wrong)[:, None], noise
+        return losses, np.stack([wrong, right], axis=1), Twofold((-sign * wrong)[:, None]), noise
 
-    def _softmax(self, Z: Twofold) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    def _softmax(self, Z: Twofold) -> tuple[np.ndarray, np.ndarray, Twofold, float]:
         """Return losses, probabilities (n, K), residuals and their squared noise."""
         rows = np.arange(len(self.s))
         D = Z - Z[rows, self.y][:, None]
         top = D.hi.max(axis=1)
-        E = np.exp(D.hi - top[:, None]) * (1.0 + D.lo)
+        E = np.exp(D.hi - top[:, None]) * (1.0 + _small(D.lo))
         total = E.sum(axis=1)
         P = E / total[:, None]
-        R = P.copy()
-        R[rows, self.y] = 0.0
-        R[rows, self.y] = -R.sum(axis=1)
+        R = Twofold(P.copy())
+        R.hi[rows, self.y] = 0.0
+        R[rows, self.y] = -R.total(1)  # so that rows sum to 0 in 32 digits: what classes share has no curvature
         noise = float((self.s * np.exp(np.minimum(top, 600.0)) * total).sum())
         return np.log(total) + top, P, R, noise
 
@@ -156,7 +156,7 @@ class SharpObjective:
         step = Twofold(np.zeros(K * q))
         step[index] = solved(L, b).scaled(D)
         weakest = np.full(K * q, math.inf)
-        weakest[index] = pivots
+        weakest[index] = np.where(diagonal > 0.0, pivots, math.inf)  # a column of zeros holds nothing back
         step = Twofold(step.hi.reshape(K, q), step.lo.reshape(K, q))
         return (step if np.isfinite(step.hi).all() else None), weakest.reshape(K, q)
 
@@ -166,8 +166,8 @@ class SharpObjective:
         if self.K == 1:
             return Twofold(s * P[:, 0] * P[:, 1])
         if k != other:
-            return Twofold(-s * P[:, k] * P[:, other])
-        pairs = Twofold(s[:, None] * P[:, [k]] * np.delete(P, k, axis=1))
+            return Twofold(-s * (P[:, k] * P[:, other]))  # products first: the same for (other, k)
+        pairs = Twofold(s[:, None] * (P[:, [k]] * np.delete(P, k, axis=1)))
         return pairs.total(1)
 
     def _gram(self, h: Twofold) -> Twofold:
@@ -216,3 +216,8 @@ class SharpObjective:
         size = np.where(free, 0.0, np.abs(g) / np.where(self.lasso > 0.0, self.lasso, math.inf))
         k, j = np.unravel_index(int(size.argmax()), size.shape)
         return max(float(size[k, j]) - 1.0, 0.0), (int(k), int(j))
+
+
+def _small(lo: np.ndarray) -> np.ndarray:
+    """Return what is left of predictors behind 16 digits; where that is not small they are far beyond any matter."""
+    return np.clip(lo, -1e-3, 1e-3)

@@ -125,3 +125,16 @@ def test_columns_that_agree_to_twelve_digits_are_named():
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # copies, and sums of others, are no reason to warn
         LogisticRegression(C=np.inf).fit(np.c_[Z, Z[:, 0] + Z[:, 1], 0.1 * Z[:, 2] + 5.0], y)
+
+
+@pytest.mark.parametrize("K", [2, 3])
+def test_what_a_saturated_row_hides(K):
+    """Columns that agree but for one row far out: the minimum is 1e6 steps away, beyond what that row seems to hold."""
+    Z, y = drawn(8, K=K)
+    Z[:, 1] = Z[:, 0] + 1e-7 * Z[:, 1]
+    Z[0, 1] *= 1e8
+    found = LogisticRegression(C=np.inf, fit_intercept=False).fit(Z, y).optimality_
+    rest = LogisticRegression(C=np.inf, fit_intercept=False).fit(Z[1:], y[1:]).optimality_
+    assert found.status.name == "CONVERGED"
+    assert found.value - rest.value >= -found.bound - rest.bound
+    assert found.relative_bound < 1e-6
