@@ -18,7 +18,7 @@ DENSE_ITERATIONS, CG_PASSES, SAMPLED_CG_PASSES, STARTED_CG_PASSES = 6.0, 28.0, 1
 DENSE_SIZE, DENSE_SPARSE = 512, 128
 #: Passes over X that a sampled Cholesky factor may cost to be built at once; where it costs more it is built when
 #: conjugate gradients have turned out slow, and above the second number of parameters never.
-SAMPLED_PASSES, SAMPLED_SIZE = 1.5, 1024
+SAMPLED_PASSES, SAMPLED_SIZE = 4.0, 1024
 #: Multiply-adds of a matrix product in the time of reading one entry of X, and reads in that of writing one weighted
 #: entry for the product: of few columns that is most of it.
 PRODUCT_PER_READ, READS_PER_WRITE = 16.0, 1.2

@@ -34,7 +34,7 @@ from .outputs import OneRowEach
 from .placement import DEVICES, guarded
 from .problem import Problem
 from .second import checked, doubted, gone_on, may_go_on, settled
-from .threads import fit_threads
+from .threads import fit_threads, solver_threads
 
 #: Names of scikit-learn's solvers that have no second-order counterpart: the automatic choice stands in for them.
 STAND_INS = ("liblinear", "sag", "saga")
@@ -94,11 +94,12 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictions, SparseCoefMixin,
         solver, reason = self._resolve_solver(problem)
         theta0, note = self._start(problem) if start is None else start
         state = first_state(solver, theta0, problem.inverse)
-        if state is None:
-            result = solver.minimize(problem.objective, theta0, watcher)
-        else:
-            problem.data.keeps_rows = False  # the steps ask for values and gradients alone
-            result = solver.go_on(problem.objective, problem.objective.at(theta0), state, watcher)
+        with solver_threads(solver):
+            if state is None:
+                result = solver.minimize(problem.objective, theta0, watcher)
+            else:
+                problem.data.keeps_rows = False  # the steps ask for values and gradients alone
+                result = solver.go_on(problem.objective, problem.objective.at(theta0), state, watcher)
         result.history.notes.update(start=note, solver=reason)
         if result.status in LOST and may_go_on(problem, solver, self.solver, result):
             solver, result = gone_on(problem, solver, result, result.status.name, watcher)

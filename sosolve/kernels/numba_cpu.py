@@ -34,6 +34,7 @@ __all__ = [
     "moments",
     "normal_mv",
     "normal_mv_of",
+    "sampled_gram",
     "softmax_curv_mv",
     "softmax_into",
     "softmax_linear",
@@ -46,6 +47,8 @@ __all__ = [
 
 #: Most columns of a CSR matrix whose Gram matrix is added up in dense ones: four of 8 MB.
 GRAM_COLUMNS = 1_000
+#: Parts of a sample with a Gram matrix each: two are no more than the threads that there are, and take 16 MB at most.
+SAMPLE_PARTS = 2
 #: Bytes of a block of rows, its predictors and its losses where BLAS forms the products of many columns.
 COLUMNS_BYTES = 256 * 1024
 
@@ -291,6 +294,32 @@ def gram(X, h, mean, scale, blocks=None):
         A = buffer[: group[-1][1] + group[-1][0][1] - group[-1][0][0]]
         G += A.T @ A
     return sign * G[:d, :d], sign * G[:d, d]
+
+
+def sampled_gram(X, h, mean, scale, blocks):
+    """Return `gram` of some ranges of rows for a preconditioner: of a dense X with products in single precision.
+
+    The products are BLAS's, called by each thread of the pool: limit BLAS to one thread around it.
+    """
+    if hasattr(X, "indptr") or float(h.min()) < 0.0:
+        return gram(X, h, mean, scale, blocks)
+    d, storage = X.shape[1], read_only(X)
+    h, (mean, inverse) = _as_is(h[:1] if h.strides == (0,) else h), doubles(mean, 1.0 / scale)
+    longest, ranges = reference.longest_range(*X.shape), reference.row_ranges(X, blocks)
+    G = np.zeros((SAMPLE_PARTS, d + 1, d + 1))
+
+    def add(k):
+        own = ranges[len(ranges) * k // SAMPLE_PARTS : len(ranges) * (k + 1) // SAMPLE_PARTS]
+        buffer = np.empty((min(longest, sum(stop - start for start, stop in own)), d + 1), dtype=np.float32)
+        for group in _groups(own, longest) if own else ():
+            for (start, stop), at in group:
+                chunks.fill_chunk(storage, h, 1.0, mean, inverse, start, stop, start - at, buffer)
+            A = buffer[: group[-1][1] + group[-1][0][1] - group[-1][0][0]]
+            G[k] += A.T @ A
+
+    run(add, SAMPLE_PARTS)
+    total = G.sum(axis=0)
+    return total[:d, :d], total[:d, d]
 
 
 def _groups(ranges, longest):

@@ -120,8 +120,13 @@ def moments_of_sample(
             return None
         s = s / total
     mean, spread, reach = (kernels or kernels_for(rows)).moments(rows, s, centre)
-    ordinary = (spread > 0.0) & (reach * reach * float(s.max()) <= 0.05 * spread * spread)
-    return (mean, spread) if bool(ordinary.all()) else None
+    far = reach * reach * float(s.max()) > 0.05 * spread * spread
+    if bool(far.any()) and bool((spread > 0.0).all()):  # reach is a bound, up to three times the farthest entry
+        xp = array_namespace(mean)
+        (columns,) = xp.nonzero(far)
+        reach = xp.max(xp.abs(xp.take(rows, columns, axis=1) - mean[columns]), axis=0)
+        far = reach * reach * float(s.max()) > 0.05 * spread[columns] ** 2
+    return (mean, spread) if bool((spread > 0.0).all()) and not bool(far.any()) else None
 
 
 def sample_blocks(n: int, fraction: float, seed: int = 0) -> list[tuple[int, int]] | None:

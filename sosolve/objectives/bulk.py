@@ -69,7 +69,7 @@ def bulk_of(term: DataTerm, h: Any, share: float) -> Bulk | None:
     if hasattr(X, "indptr") or X.flags.f_contiguous:
         return None  # rows are short, or not in one place
     sizes = np.sort(h[:: -(-len(h) // SORTED)])
-    sums = np.cumsum(sizes)
+    sums = np.cumsum(sizes, dtype=np.float64)
     left_out = int(np.searchsorted(sums, share * sums[-1], side="right"))
     relative = (1.0 - left_out / len(sizes)) * (1.0 + JUMP / (model.n_features * X.itemsize))
     if not (left_out < len(sizes) and relative < WORTH and h.min() >= 0.0):

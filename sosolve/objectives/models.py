@@ -287,12 +287,13 @@ class LinearModel:
         """
         xp, K = self.xp, self.n_outputs
         sample = sample_blocks(self.n_rows, rows)
+        gram = self.kernels.gram if sample is None else getattr(self.kernels, "sampled_gram", self.kernels.gram)
         tiles: list[list[Any]] = [[None] * K for _ in range(K)]
         edges: dict[tuple[int, int], Array] = {}
         corners: dict[tuple[int, int], Array] = {}
         for k, other, h in blocks:
             self.counts.n_passes += sample is None
-            G, g = self.kernels.gram(self.X, h, self.mean, self.scale, sample)
+            G, g = gram(self.X, h, self.mean, self.scale, sample)
             total = xp.sum(h, dtype=xp.float64)
             if sample is not None:
                 seen = sampled_sum(h, sample)

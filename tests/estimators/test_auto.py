@@ -34,6 +34,12 @@ def test_dense_hessians_of_sparse_data_are_smaller():
     assert isinstance(choose(200, 20, 1, True)[0], NewtonCholesky)
 
 
+def test_a_factor_of_sampled_rows_where_it_costs_a_few_passes():
+    """Then steps take one pass each; with more columns it is built once conjugate gradients turn out slow."""
+    assert choose(50_000, 500, 1, False)[0].preconditioner == "cholesky"
+    assert choose(50_000, 600, 1, False)[0].preconditioner == "auto"
+
+
 def test_a_sample_leaves_its_factor():
     assert isinstance(start_solver(10_000, 50, 1), NewtonCholesky)
     assert isinstance(start_solver(5_000, 100, 10), NewtonCG)

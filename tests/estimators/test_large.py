@@ -5,11 +5,13 @@ import tracemalloc
 import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from sosolve import LogisticRegression, NewtonCG
 from sosolve.estimators import base
 from sosolve.estimators.auto import choose, first_state
 from sosolve.estimators.problem import SAMPLE_LEAST, Problem
+from sosolve.estimators.threads import solver_threads
 from sosolve.objectives.basis import moments_of_sample
 from sosolve.objectives.models import LinearModel
 from sosolve.solvers.newton import SURE_PRODUCTS
@@ -47,6 +49,17 @@ def test_an_odd_sample_does_not(odd):
         rows[7, 1] = 1e6
     if odd == "nan":
         rows[7, 1] = np.nan
+    assert moments_of_sample(rows, True) is None
+
+
+def test_the_reach_of_a_sample_is_that_of_its_entries():
+    """Its bound by the first row and the mean says too much of a column in which that row is far out."""
+    rows = np.random.default_rng(0).standard_normal((1000, 3))
+    rows[0, 1] = -4.5
+    mean, spread = moments_of_sample(rows, True)
+    np.testing.assert_allclose(mean, rows.mean(axis=0))
+    np.testing.assert_allclose(spread, rows.std(axis=0))
+    rows[0, 1] = -9.0
     assert moments_of_sample(rows, True) is None
 
 
@@ -102,6 +115,28 @@ def test_a_factor_that_proves_poor_is_left_for_products(data, monkeypatch):
     monkeypatch.undo()
     tight = LogisticRegression(solver="newton-cg", tol=1e-7).fit(X, y)
     assert 0.0 <= model.result_.value - tight.result_.value < 1e-8 * tight.result_.value
+
+
+def test_a_factor_of_sampled_rows_needs_no_products():
+    """From the first step on, with one thread of BLAS while it lasts: a pass a step, and none to confirm the end."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((8_000, 80))
+    y = (rng.random(8_000) < 1.0 / (1.0 + np.exp(-X @ rng.standard_normal(80) / 4.0))).astype(int)
+    threads = []
+
+    def watch(record, point):
+        threads.append({found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"})
+
+    solver = NewtonCG(preconditioner="cholesky", sample_rows=0.2, tol=1e-5)
+    problem = Problem(LogisticRegression(), X, y, None, 1.0)
+    with threadpool_limits(2, user_api="blas"), solver_threads(solver):
+        found = solver.minimize(problem.objective, problem.start(LogisticRegression()), watch)
+    assert found.converged
+    assert found.counts.n_mv == 0
+    assert found.counts.n_passes == len(found.history) <= 12
+    assert set.union(*threads) == {1}
+    tight = NewtonCG(tol=1e-8).minimize(problem.objective, found.theta)
+    assert 0.0 <= found.value - tight.value < 1e-10 * tight.value
 
 
 def test_a_fit_of_large_data_takes_little_memory(data):

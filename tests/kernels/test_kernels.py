@@ -169,6 +169,19 @@ def test_products_with_some_of_the_rows(storage):
         same(numba_cpu.normal_mv_of(dirty, rows, v["h"][rows], v["w"], 0.3), expected)
 
 
+@pytest.mark.parametrize("storage", ["C", "F", "float32", "csr"])
+def test_the_gram_matrix_of_a_sample(storage):
+    """It is that of these rows to single precision; of h of both signs it is that of `gram`."""
+    X = STORAGES[storage]
+    v = vectors(X.shape[0])
+    blocks = [(3, 67), (200, 700), (900, 903)]
+    for h in (v["h"], v["r"]):
+        found = numba_cpu.sampled_gram(X, h, v["mean"], v["scale"], blocks)
+        same(found, reference.gram(X, h, v["mean"], v["scale"], blocks), 1e-5)
+    one = numba_cpu.sampled_gram(X, v["h"], v["mean"], v["scale"], blocks[:1])
+    same(one, reference.gram(X, v["h"], v["mean"], v["scale"], blocks[:1]), 1e-5)
+
+
 def test_small_and_foreign_arrays_take_the_reference():
     """No compiled code below the threshold, nor for arrays it does not know."""
     assert kernels.kernels_for(np.zeros((500, 30))) is reference
