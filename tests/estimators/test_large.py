@@ -117,8 +117,8 @@ def test_a_factor_that_proves_poor_is_left_for_products(data, monkeypatch):
     assert 0.0 <= model.result_.value - tight.result_.value < 1e-8 * tight.result_.value
 
 
-def test_a_factor_of_sampled_rows_needs_no_products():
-    """From the first step on, with one thread of BLAS while it lasts: a pass a step, and none to confirm the end."""
+def test_a_factor_of_sampled_rows_needs_hardly_a_product():
+    """From the first step on, with one thread of BLAS while it lasts: a pass a step, and two products at the end."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((8_000, 80))
     y = (rng.random(8_000) < 1.0 / (1.0 + np.exp(-X @ rng.standard_normal(80) / 4.0))).astype(int)
@@ -132,8 +132,8 @@ def test_a_factor_of_sampled_rows_needs_no_products():
     with threadpool_limits(2, user_api="blas"), solver_threads(solver):
         found = solver.minimize(problem.objective, problem.start(LogisticRegression()), watch)
     assert found.converged
-    assert found.counts.n_mv == 0
-    assert found.counts.n_passes == len(found.history) <= 14
+    assert found.counts.n_mv <= 2
+    assert found.counts.n_passes <= 14
     assert set.union(*threads) == {1}
     tight = NewtonCG(tol=1e-8).minimize(problem.objective, found.theta)
     assert 0.0 <= found.value - tight.value < 1e-10 * tight.value
