@@ -25,6 +25,11 @@ def namespace(a: Array) -> Any:
     return np if type(a) is np.ndarray else array_namespace(a)
 
 
+def spacing(a: Array) -> float:
+    """Return the spacing of the numbers of an array at 1."""
+    return EPS if type(a) is np.ndarray and a.dtype == np.float64 else float(array_namespace(a).finfo(a.dtype).eps)
+
+
 def diagonal_of(H: Array) -> Any:
     """Return the diagonal of a matrix, shape (p,)."""
     return H.diagonal() if type(H) is np.ndarray else array_namespace(H).linalg.diagonal(H)
@@ -118,11 +123,10 @@ def cholesky(H: Array) -> Array | None:
                 return None
             raise
     if xp is np:
-        smallest, top = float(np.minimum.reduce(L.diagonal())), float(np.maximum.reduce(diagonal_of(H)))
+        smallest, top = min(L.diagonal().tolist()), max(diagonal_of(H).tolist())  # no NaN: LAPACK has refused them
     else:
         smallest, top = floats(xp.min(diagonal_of(L)), xp.max(diagonal_of(H)))
-    eps = EPS if xp is np and H.dtype == np.float64 else float(xp.finfo(H.dtype).eps)
-    if not (smallest > 0.0 and smallest * smallest > H.shape[0] * eps * top):
+    if not (smallest > 0.0 and smallest * smallest > H.shape[0] * spacing(H) * top):
         return None
     return L
 

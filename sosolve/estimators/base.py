@@ -144,7 +144,10 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictions, SparseCoefMixin,
         else:
             solver, reason = SOLVERS[self.solver.replace("l-bfgs", "lbfgs")](), "given by name"
         changes = {name: getattr(self, name) for name in ("tol", "max_iter") if getattr(solver, name) is None}
-        return dataclasses.replace(solver, **changes), reason
+        if solver is self.solver:
+            return dataclasses.replace(solver, **changes), reason
+        vars(solver).update(changes)
+        return solver, reason
 
     def _start(self, problem: Problem) -> tuple[Array, str]:
         """Return the starting parameters and where they come from."""

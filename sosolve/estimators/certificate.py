@@ -146,12 +146,12 @@ class Facts:
         """
         residuals = 2.0 * min(1.0, self.point.value)
         sizes = np.abs(self.mean) / self.scale + np.sqrt(self.power)
-        margin = (sizes[None, :] * np.abs(self.v)).sum(axis=1) + np.abs(self.c)
+        margin = np.abs(self.v) @ sizes + np.abs(self.c)
         if self.problem.offset is not None:
             margin = margin + float(self.model.xp.max(self.model.xp.abs(self.problem.offset)))
         self.margin_error = 4.0 * EPS * margin
         error = 4.0 * EPS * residuals * sizes + 0.5 * np.sqrt(self.power) * self.margin_error.max()
-        self.error = np.broadcast_to(error, (self.K, self.d))
+        self.error = error[None, :].repeat(self.K, axis=0)
         self.error_c = 4.0 * EPS * residuals + 0.5 * self.margin_error
 
     def dual_norm(self, g: np.ndarray) -> float:
@@ -217,7 +217,8 @@ def _by_factor(facts: Facts, factor: Factor) -> tuple[float, float, float]:
     step = -factor.solve(point.grad)
     g, s = to_host(point.grad), to_host(step)
     square = max(-float(g @ s), 0.0)
-    error = facts.problem.array(np.append(facts.error.ravel(), facts.error_c if facts.intercept else []))
+    errors = (facts.error.reshape(-1), facts.error_c) if facts.intercept else (facts.error.reshape(-1),)
+    error = facts.problem.array(np.concatenate(errors))
     noise = math.sqrt(max(float(error @ factor.solve(error)), 0.0))
     known = 0.5 * square if noise < math.sqrt(square) else math.nan  # else the gradient is rounding
     moved = _largest_change(facts, step)
@@ -244,9 +245,12 @@ def _largest_change(facts: Facts, step: Any) -> float:
     From the reach of the columns; from the margins themselves, one pass, where that says too little.
     """
     ds, dc = facts.split(step)
-    if not facts.free:  # a row of zeros: the reference, or the other one of two classes
-        ds, dc = np.vstack([ds, np.zeros((1, facts.d))]), np.append(dc, 0.0)
-    change = float(np.ptp(ds, axis=0) @ facts.reach) + float(np.ptp(dc))
+    if facts.K == 1:
+        change = float(np.abs(ds[0]) @ facts.reach) + abs(float(dc[0]))
+    else:
+        if not facts.free:  # a row of zeros: the reference
+            ds, dc = np.vstack([ds, np.zeros((1, facts.d))]), np.append(dc, 0.0)
+        change = float(np.ptp(ds, axis=0) @ facts.reach) + float(np.ptp(dc))
     if not change > MOVING:
         return change
     loss = facts.point.parts[0].term.loss  # whose drift is this largest change

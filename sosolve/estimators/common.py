@@ -58,9 +58,10 @@ def validate_once(estimator: BaseEstimator, validate: Callable[[], None], advice
     InvalidParameterError
         If a parameter has a wrong type or value.
     """
-    values = tuple(estimator.get_params(deep=False).values())
-    given = (type(estimator), *map(type, values), *values)  # 1 equals True
-    known = _PLAIN.issuperset(given[1 : len(values) + 1])
+    values = [getattr(estimator, name) for name in estimator._get_param_names()]
+    types = [*map(type, values)]
+    given = (type(estimator), *types, *values)  # 1 equals True
+    known = _PLAIN.issuperset(types)
     if known and given in _valid:
         return
     with advised(advice, estimator):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from array_api_compat import device, is_numpy_array
@@ -52,7 +52,7 @@ class PenaltyTerms:
 
     def at(self, C: float, l1_ratio: float, total: float) -> PenaltyTerms:
         """Return the same weights and bounds at an inverse strength C, for weights of samples that sum to `total`."""
-        return replace(self, alpha=min(1.0 / C / total, LARGEST), l1_ratio=float(l1_ratio))
+        return PenaltyTerms(min(1.0 / C / total, LARGEST), float(l1_ratio), self.weights, self.box)
 
     @property
     def is_smooth(self) -> bool:

@@ -17,6 +17,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from .._compat import check_sample_weight, count, get_namespace_and_device, move_to, to_host
 from ..kernels import kernels_for
 from ..kernels.streamed import StreamedRows
+from ..linalg import max_abs
 from ..objectives import Composite, DataTerm, LinearModel, Sum
 from ..objectives.basis import moments_of_sample, sample_blocks, take_rows
 from ..objectives.small import CopiedModel, suits
@@ -66,7 +67,7 @@ class Problem:
         self.unseen = found_later  # whether there may be NaN, inf or far outliers in X
         wanted = estimator.device
         X, y, sample_weight, there = self._brought(X, y, sample_weight, wanted)
-        xp, _, where = get_namespace_and_device(X)
+        xp, _, where = (np, False, None) if type(X) is np.ndarray else get_namespace_and_device(X)
         X, y = checked_data(estimator, X, y, xp, not found_later)
         if scipy.sparse.issparse(X):
             X = summed(X)
@@ -103,6 +104,8 @@ class Problem:
     def _brought(self, X, y, sample_weight, wanted: str | None) -> tuple[Any, Any, Any, Placement | None]:
         """Return X, y and the weights for scikit-learn's checks, and the placement of a sparse X on a device."""
         there = None
+        if type(X) is type(y) is np.ndarray and y.dtype.kind != "O" and sample_weight is None:
+            return X, y, None, None  # nothing below could find fault with these
         if is_there(X):
             X, there = (X.tocsr().get(), None) if wanted == "cpu" else (stand_in(X), placed_there(X, self.name))
             y, sample_weight = (to_host(a) if is_cupy_array(a) else a for a in (y, sample_weight))
@@ -287,7 +290,7 @@ class Problem:
     @property
     def one_sided(self) -> bool:
         """Whether one class alone has weight."""
-        return np.count_nonzero(self.prior) == 1
+        return sum(share > 0.0 for share in self.prior.tolist()) == 1
 
     def start(self, estimator: LinearClassifier) -> Array:
         """Return the starting parameters: the previous coefficients (warm start), else the logarithms of the prior.
@@ -362,6 +365,8 @@ class Problem:
         found = {"coef_": coef, "intercept_": intercept}
         home, astype, dtype = self.placement.home, self.xp.astype, self.X.dtype
         most = float(self.xp.finfo(dtype).max)  # coefficients of a column of 1e-310 would be infinite
+        if self.xp is np and all(max_abs(a.reshape(-1)) <= most for a in found.values()):
+            return {name: a.astype(dtype, copy=False) for name, a in found.items()}
         return {name: home(astype(self.xp.clip(a, -most, most), dtype, copy=False)) for name, a in found.items()}
 
     def separated(self, point: Point) -> bool:

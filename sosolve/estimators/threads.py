@@ -79,7 +79,11 @@ def one_blas_thread() -> Iterator[None]:
         yield
         return
     try:
-        with _controller().limit(limits=1):
+        libraries = _controller()
+        if all(library.get_num_threads() == 1 for library in libraries.lib_controllers):
+            yield  # as in the workers of a search: nothing to set, nothing to put back
+            return
+        with libraries.limit(limits=1):
             yield
     finally:
         _limited.release()

@@ -17,22 +17,36 @@ def namespace(a):
 def logistic_rows(y, z, s):
     """Return (sum s l, s l', s l'') of l = log(1 + e^z) - y z for y in [0, 1].
 
-    With e = exp(-|z|): sigmoid(|z|) = 1 / (1 + e) and sigmoid(-|z|) = e / (1 + e), so that neither overflow nor
-    cancellation occurs for any finite z, also where the loss is far below eps.
+    With low = min(z, 0), high = max(z, 0) and e = exp(low) exp(-high) = exp(-|z|), one factor of which is exactly 1:
+    sigmoid(z) = exp(low) / (1 + e) and sigmoid(-z) = exp(-high) / (1 + e), so that neither overflow nor cancellation
+    occurs for any finite z, also where the loss is far below eps.
     """
     xp = namespace(z)
     if xp is np and z.shape[0] > BLOCK:
         return _by_blocks(logistic_rows, y, z, s)
-    size = xp.abs(z)
-    e = xp.exp(-size)
-    up = z >= 0.0
-    total, other = 1.0 + e, 1.0 - y
-    near, far = 1.0 / total, e / total
-    p, q = xp.where(up, near, far), xp.where(up, far, near)
+    low = np.minimum(z, 0.0) if xp is np else 0.5 * z - 0.5 * xp.abs(z)
+    high = z - low
+    p, q = xp.exp(low), xp.exp(-high)
+    total, e, other = p + q, p * q, 1.0 - y
+    p /= total
+    q /= total
     # softplus(z) - y z = (1 - y) softplus(z) + y softplus(-z)
-    wrong = xp.where(up, other, y)
-    loss = wrong * size + xp.log1p(e)
-    return float(xp.sum(s * loss)), s * (other * p - y * q), s * (near * far)
+    loss = xp.log1p(e)
+    loss += high * other
+    loss -= low * y
+    r = p * other
+    r -= q * y
+    r *= s
+    p *= q
+    p *= s
+    return _weighted_sum(loss, s, xp), r, p
+
+
+def _weighted_sum(loss, s, xp):
+    """Return sum s l; the weights are of shape (n,), or (1,) where all rows weigh the same."""
+    if xp is np:
+        return float(np.add.reduce(loss)) * float(s[0]) if s.shape[0] == 1 else float(np.add.reduce(loss * s))
+    return float(xp.sum(s * loss))
 
 
 def _by_blocks(rows, y, z, s):
@@ -60,6 +74,8 @@ def softmax_rows(y, z, s, reference):
     below eps keeps its relative accuracy.
     """
     xp = namespace(z)
+    if xp is np:
+        return _softmax_rows(y, z, s, reference)
     n, columns = z.shape
     if reference:
         z = xp.concat([z, xp.zeros((n, 1), dtype=z.dtype, device=device(z))], axis=1)
@@ -77,6 +93,29 @@ def softmax_rows(y, z, s, reference):
     value = float(xp.sum(s * (xp.log1p(others) + (top - z_true))))
     r = s[:, None] * xp.where(true, -(wrong / total)[:, None] + zeros, P)
     return value, r[:, :columns], P[:, :columns]
+
+
+def _softmax_rows(y, z, s, reference):
+    """Return `softmax_rows` of NumPy arrays: places are looked up, masks of n x K would take as many calls again."""
+    n, columns = z.shape
+    Z = np.concatenate([z.T, np.zeros((1, n))]) if reference else z.T
+    at = np.arange(n)
+    true, largest, top = y.astype(np.intp), np.argmax(Z, axis=0), np.maximum.reduce(Z, axis=0)
+    e = Z - top
+    np.exp(e, out=e)
+    e[largest, at] = 0.0
+    others = np.add.reduce(e, axis=0)
+    e[largest, at] = 1.0
+    own = e[true, at]
+    e[true, at] = 0.0
+    wrong = np.add.reduce(e, axis=0)
+    e[true, at] = own
+    total = 1.0 + others
+    loss = np.log1p(others) + (top - Z[true, at])
+    e /= total
+    r = e * s
+    r[true, at] = wrong / total * -s
+    return _weighted_sum(loss, s, np), r[:columns].T, e[:columns].T
 
 
 def softmax_curv_mv(P, s, U):

@@ -48,7 +48,8 @@ def _to_double(X):
 
 
 def _forward(X, w, b):
-    return X @ (w.T if w.ndim == 2 else w) + b
+    z = X @ (w.T if w.ndim == 2 else w)
+    return z if b is None else z + b
 
 
 def _back(X, r):
@@ -104,12 +105,15 @@ def softmax_normal_mv(X, P, s, v, v0):
 
 
 def _fused(rows, X, y, s, w, b):
-    """Return (value, z, curvature rows, X' r, sum r): the composition that every fused kernel must equal."""
-    if type(X) is np.ndarray and 0 < 8 * X.size <= BLOCK_BYTES:  # one block: a small fit is made of such calls
-        block = _to_double(X)
-        z = _forward(block, w, b)
+    """Return (value, z, curvature rows, X' r, sum r): the composition that every fused kernel must equal.
+
+    Without a constant b (None) X is one block of doubles, and the sum of r is not formed: a small fit is made of such
+    calls.
+    """
+    if b is None:
+        z = (w @ X.T).T
         value, r, curv = rows(y, z, s)
-        return value, z, curv, *_back(block, r)
+        return value, z, curv, r.T @ X, None
     xp = namespace(w)
     value, z_parts, curv_parts = 0.0, [], []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from types import ModuleType
 from typing import Any
@@ -22,9 +23,13 @@ SAMPLE_ALL = 2000
 HEAVIEST, LIVE = 20.0, 0.2
 
 
-def widened(spread: Array, strength: Array | float) -> Any:
+def widened(spread: Any, strength: Array | float) -> Any:
     """Return sqrt(spread^2 + strength), shape (d,), without overflow and underflow; 1 where that is 0."""
     xp = namespace(spread)
+    if xp is np and np.maximum.reduce(spread, axis=None, initial=0.0) < 1e140:
+        plain = np.sqrt(spread * spread + strength)
+        if np.minimum.reduce(plain, axis=None, initial=1.0) > 1e-140:
+            return plain
     ridge = xp.sqrt(strength + xp.zeros_like(spread))
     top = xp.maximum(spread, ridge)
     unit = xp.where(top > 0.0, top, xp.ones_like(top))
@@ -68,22 +73,27 @@ def without_outliers(X: Any, weights: Any, mean: Any, spread: Any, reach: Any, c
         Whether columns are centred; else deviations are from zero.
     """
     xp = namespace(spread)
-    share = float(xp.max(weights)) * (reach / xp.where(spread > 0.0, spread, xp.full_like(spread, xp.inf))) ** 2
-    suspects = xp.nonzero(share > 0.01)[0]
+    wide = spread * math.sqrt(0.01 / float(xp.max(weights)))
+    suspects = xp.nonzero((reach > wide) & (spread > 0.0))[0]
     if not suspects.shape[0]:
         return mean, spread
     xp = array_namespace(spread)
-    every = xp.arange(X.shape[0], device=device(spread))
-    active = every if weights.shape[0] == 1 else xp.nonzero(weights > 0.0)[0]
     # Most suspects are plain columns of few rows: the middle half of some 64 rows tells, at a fraction of the price.
-    few = xp.take(take_rows(X, active[:: max(1, active.shape[0] // 64)]), suspects, axis=1)
-    few = xp.astype(few, xp.float64)
+    if weights.shape[0] == 1:
+        active = None
+        few = X[:: max(1, X.shape[0] // 64), ...]
+    else:
+        active = xp.nonzero(weights > 0.0)[0]
+        few = take_rows(X, active[:: max(1, active.shape[0] // 64)])
+    few = few if suspects.shape[0] == X.shape[1] else xp.take(few, suspects, axis=1)
+    few = xp.astype(few, xp.float64, copy=False)
     # A quarter of them on either side of the mean, well away from it, makes that sure without sorting.
     middle, apart = xp.take(mean, suspects), 0.051 * xp.take(spread, suspects)
-    below, above = (xp.sum(xp.astype(side, xp.int64), axis=0) for side in (few < middle - apart, few > middle + apart))
-    rest = xp.nonzero((below <= few.shape[0] // 4) | (above <= few.shape[0] // 4))[0]
+    fewest = xp.minimum(_counted(few < middle - apart, xp), _counted(few > middle + apart, xp))
+    rest = xp.nonzero(fewest <= few.shape[0] // 4)[0]
     if not rest.shape[0]:
         return mean, spread
+    active = xp.arange(X.shape[0], device=device(spread)) if active is None else active
     suspects, few = suspects[rest], xp.sort(xp.take(few, rest, axis=1), axis=0)
     low, high = few[few.shape[0] // 4, :], few[few.shape[0] - 1 - few.shape[0] // 4, :]
     suspects = suspects[~(0.5 * high - 0.5 * low > 0.05 * xp.take(spread, suspects))]
@@ -99,6 +109,11 @@ def without_outliers(X: Any, weights: Any, mean: Any, spread: Any, reach: Any, c
         if 1e-30 * float(spread[j]) < deviation < 1e-3 * float(spread[j]):
             mean[j], spread[j] = middle, deviation
     return mean, spread
+
+
+def _counted(flags: Any, xp: Any) -> Any:
+    """Return how many entries of each column are true."""
+    return np.add.reduce(flags, axis=0) if type(flags) is np.ndarray else xp.sum(xp.astype(flags, xp.int64), axis=0)
 
 
 def moments_of_sample(
@@ -180,6 +195,12 @@ def lifted(H: Array, K: int, d: int) -> Array:
         Of parameters (K, d), then K intercepts if p > K d.
     K, d : int
     """
+    if type(H) is np.ndarray:
+        own, H, edge = H.diagonal() / K**2, H.copy(), K * d
+        tiles = H[:edge, :edge].reshape(K, d, K, d)
+        np.einsum("kjlj->klj", tiles)[...] += np.add.reduce(own[:edge].reshape(K, d), axis=0)  # a view of diagonals
+        H[edge:, edge:] += np.add.reduce(own[edge:])
+        return H
     xp = array_namespace(H)
     column, height = heights(xp.linalg.diagonal(H), K, d)
     return H + xp.where(column[:, None] == column[None, :], height[:, None], xp.zeros_like(H))
@@ -187,6 +208,12 @@ def lifted(H: Array, K: int, d: int) -> Array:
 
 def balanced(v: Array, K: int, d: int) -> Array:
     """Return a gradient or product of softmax, shape (p,), less its means over the outputs: they are rounding."""
+    if type(v) is np.ndarray:
+        v, edge = v.copy(), K * d
+        rows = v[:edge].reshape(K, d)
+        rows -= np.add.reduce(rows, axis=0) / K
+        v[edge:] -= np.add.reduce(v[edge:]) / K
+        return v
     xp = array_namespace(v)
     parts = [xp.reshape(v[: K * d], (K, d)), *([xp.reshape(v[K * d :], (K, 1))] if v.shape[0] > K * d else [])]
     return xp.concat([xp.reshape(part - xp.sum(part, axis=0) / K, (-1,)) for part in parts])

@@ -340,7 +340,9 @@ class DataRay:
 
     @lazy
     def _direction(self) -> Array:
-        """J d, same shape as z; one pass."""
+        """J d, same shape as z; one pass, none where the predictors at t = 1 are known."""
+        if self._last is not None and self._last[0] == 1.0 and math.isfinite(self._last[1].value):
+            return self._last[1].margins - self._start.margins
         return self._start._map.jvp(self._d)
 
     def __call__(self, t: float) -> tuple[float, float]:

@@ -22,6 +22,8 @@ from . import square_roots
 
 #: Probabilities that are weighted at a time: an eighth of a megabyte.
 TOTALLED = 16_384
+#: Outputs times probabilities up to which the blocks of a Hessian are formed together: a megabyte.
+AT_ONCE = 131_072
 
 
 class Loss:
@@ -134,7 +136,9 @@ class LogisticLoss(Loss):
 
     def drift(self, change: Array) -> float:
         """Return max |change|: the logarithm of p (1 - p) has a slope of at most 1."""
-        xp = namespace(change)
+        if type(change) is np.ndarray:
+            return float(np.maximum.reduce(np.abs(change)))
+        xp = array_namespace(change)
         return float(xp.max(xp.abs(change)))
 
     @staticmethod
@@ -280,6 +284,8 @@ class SoftmaxLoss(Loss):
 
     def drift(self, change: Array) -> float:
         """Return the largest spread of a row's changes (zero for a reference): |u'H(u; e)u| <= (max e - min e) u'Hu."""
+        if type(change) is np.ndarray and not self.reference:
+            return float((np.maximum.reduce(change, axis=1) - np.minimum.reduce(change, axis=1)).max())
         xp = array_namespace(change)
         high, low = xp.max(change, axis=1), xp.min(change, axis=1)
         if self.reference:
@@ -293,6 +299,9 @@ class SoftmaxLoss(Loss):
 
     def blocks(self, curv: Array, w: Array) -> Iterator[tuple[int, int, Array]]:
         """Yield w P_k (1 - P_k) on the diagonal and -w P_k P_l off it: one sign each."""
+        if type(curv) is np.ndarray and self.n_outputs * curv.size <= AT_ONCE:
+            yield from self._blocks_at_once(curv.T.astype(np.float64, copy=False), w)
+            return
         for k in range(self.n_outputs):
             own = _wide(curv[:, k])
             others = 1.0 - own
@@ -302,6 +311,19 @@ class SoftmaxLoss(Loss):
             yield k, k, w * (own * others)
             for other in range(k + 1, self.n_outputs):
                 yield k, other, -w * (own * curv[:, other])
+
+    def _blocks_at_once(self, P: np.ndarray, w: np.ndarray) -> Iterator[tuple[int, int, Array]]:
+        """Yield `blocks` of small data, P of shape (K, n), in a few calls."""
+        first, second = np.triu_indices(self.n_outputs)
+        others = P[second]
+        own = np.flatnonzero(first == second)
+        if self.reference:
+            others[own] = P - 1.0
+        else:  # as a sum: near P = 1 far outliers need its relative accuracy
+            others[own] = (np.eye(self.n_outputs) - 1.0) @ P
+        others *= P[first]
+        others *= -w
+        yield from zip(first.tolist(), second.tolist(), others, strict=True)
 
 
 def _wide(P: Array) -> Array:

@@ -116,7 +116,7 @@ class LinearModel:
     @property
     def follows_bulk(self) -> bool:
         """Whether the basis is that of the bulk of the rows in some column, see `without_outliers`."""
-        if self.raw_moments is None or self.variance is None:
+        if self.raw_moments is None or self.variance is None or self.raw_moments[0] is self.mean:
             return False
         bulk = self.scale * self.xp.sqrt(self.variance)
         return bool(self.xp.any((self.raw_moments[1] > 100.0 * bulk) & (bulk > 0.0)))

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from ..kernels.reference import finish_moments
-from .basis import take_columns
+from .basis import take_columns, widened, without_outliers
 from .models import LinearModel
 from .row_blocks import part
 
 #: Most entries of X of which a standardised copy is kept: 1 MB in float64, in the second-level cache.
 COPIED = 131_072
-#: Multiply-adds of a matrix product up to which OpenBLAS uses one thread.
-ONE_THREAD = 262_144
 
 
 class CopiedModel(LinearModel):
@@ -35,27 +34,45 @@ class CopiedModel(LinearModel):
     def __init__(self, X: Any, n_outputs: int = 1, fit_intercept: bool = True, mean=None, scale=None, variance=None):
         super().__init__(X, n_outputs, fit_intercept, mean, scale, variance)
         self.mean: Any
-        n, d = X.shape
-        self.A = np.empty((n, d + bool(fit_intercept)))
-        columns = self.A[:, :d]
-        np.subtract(X, self.mean, out=columns)
-        columns /= self.scale
-        if fit_intercept:
-            self.A[:, d] = 1.0
+        self.scale: Any
+        self._keep(np.empty((X.shape[1] + bool(fit_intercept), X.shape[0])), X.T)
 
-    @staticmethod
-    def _moments(X: Any, weights: Any, centre: bool) -> tuple[Any, Any, Any]:
-        """Return mean, spread and reach of the columns, see `kernels.reference.moments`; fast where nothing odd is."""
+    def _keep(self, rows: Any, columns: Any, origin: Any = 0.0) -> None:
+        """Fill `rows`, shape (p, n), with the standardised columns, from those less their origin, and keep them."""
+        d = self.n_features
+        np.subtract(columns, (self.mean - origin)[:, None], out=rows[:d])
+        rows[:d] /= self.scale[:, None]
+        rows[d:] = 1.0
+        self.rows, self.A = rows, rows.T
+
+    @classmethod
+    def standardised(
+        cls, X: Any, weights: Any, strength: Any = 0.0, n_outputs: int = 1, fit_intercept: bool = True, moments=None
+    ) -> LinearModel:
+        """Return the model whose basis makes the curvature's diagonal about one, see `LinearModel.standardised`.
+
+        The deviations from one row, of which the moments are formed, become the copy in place.
+        """
         n, d = X.shape
-        shift = X[0].astype(np.float64) if centre else np.zeros(d)
-        deviation = X - shift
-        top = np.maximum(deviation.max(axis=0), -deviation.min(axis=0))
-        if weights.shape[0] != 1 or not bool(((top == 0.0) | ((top > 1e-140) & (top < 1e140))).all()):
-            return LinearModel._moments(X, weights, centre)
-        s = np.full(n, weights[0])
-        first = s @ deviation
-        deviation *= deviation
-        return finish_moments(shift, np.ones(d), first, s @ deviation, top, centre)
+        equal = weights.shape[0] == 1
+        rows = np.empty((d + bool(fit_intercept), n))
+        columns = rows[:d]
+        shift = X[0 if equal else int(weights.argmax())].astype(np.float64) if fit_intercept else np.zeros(d)
+        np.subtract(X.T, shift[:, None], out=columns)
+        top = np.maximum(np.maximum.reduce(columns, axis=1), -np.minimum.reduce(columns, axis=1))
+        ordinary = all(1e-140 < size < 1e140 or size == 0.0 for size in top.tolist())
+        if not (ordinary and np.minimum.reduce(weights) > 0.0):
+            return super().standardised(X, weights, strength, n_outputs, fit_intercept, moments)
+        s = np.full(n, weights[0]) if equal else weights
+        raw = finish_moments(shift, np.ones(d), columns @ s, (columns * columns) @ s, top, fit_intercept)
+        mean, spread = without_outliers(X, weights, raw[0], raw[1], raw[2], fit_intercept)
+        scale = widened(spread, strength)
+        model = cls.__new__(cls)
+        centre = mean if fit_intercept else None
+        LinearModel.__init__(model, X, n_outputs, fit_intercept, centre, scale, (spread / scale) ** 2)
+        model.raw_moments = raw
+        model._keep(rows, columns, shift)
+        return model
 
     def restricted(self, index: Any) -> CopiedModel:
         """Return the model of some of the columns, see `LinearModel.restricted`."""
@@ -65,13 +82,29 @@ class CopiedModel(LinearModel):
         X = take_columns(self.X, columns)
         return CopiedModel(X, self.n_outputs, self.fit_intercept, mean, self.scale[columns], variance)
 
+    def strengths(self, strength: Any) -> Any:
+        """Return a ridge on the user's coefficients as strengths on the parameters, see `LinearModel.strengths`."""
+        if not isinstance(strength, float):
+            return super().strengths(strength)
+        found, K = np.zeros(self.size), self.n_outputs
+        found[: K * self.n_features].reshape(K, -1)[...] = (math.sqrt(strength) / self.scale) ** 2
+        return found
+
     def _weights(self, theta: Any) -> Any:
         """Return the parameters as the columns of A want them: (p,) for one output, else (K, d + 1)."""
-        return theta if self.n_outputs == 1 else self._as_rows(theta)
+        if self.n_outputs == 1:
+            return theta
+        edge = self.n_outputs * self.n_features
+        rows = np.empty((self.n_outputs, self.A.shape[1]))
+        rows[:, : self.n_features] = theta[:edge].reshape(self.n_outputs, -1)
+        rows[:, self.n_features :] = theta[edge:].reshape(self.n_outputs, -1)
+        return rows
 
     def _flat(self, g: Any) -> Any:
         """Return the flat vector of `_weights`."""
-        return g if self.n_outputs == 1 else self._from_rows(g)
+        if self.n_outputs == 1:
+            return g
+        return np.concatenate([g[:, : self.n_features].reshape(-1), g[:, self.n_features :].reshape(-1)])
 
     def forward(self, theta: Any, rows: tuple[int, int] | None = None) -> Any:
         """Return z, shape (n,) or (n, K), or a range of its rows."""
@@ -86,9 +119,8 @@ class CopiedModel(LinearModel):
     def normal_mv(self, kernel: str, arrays: tuple[Any, ...], v: Any) -> Any:
         """Return J' H J v by the named fused kernel, whose arrays describe H."""
         self.counts.n_passes += 1
-        if kernel != "softmax_normal_mv":
-            g, _ = getattr(self.kernels, kernel)(self.A, *arrays, self._weights(v), 0.0)
-            return self._flat(g)
+        if kernel == "normal_mv":
+            return (arrays[0] * (self.A @ v)) @ self.A
         P, s = arrays
         U = self.A @ np.ascontiguousarray(self._weights(v).T)  # twice as fast as with the transposed view
         U -= np.sum(P * U, axis=1)[:, None]  # in the order of `softmax_curv_mv`: the trust region feels the rounding
@@ -99,39 +131,26 @@ class CopiedModel(LinearModel):
     def fused(self, kernel: str, theta: Any, y: Any, weights: Any, options: tuple) -> tuple[float, Any, Any, Any]:
         """Return (value, z, curvature rows, gradient) by the named fused kernel."""
         self.counts.n_passes += 1
-        value, z, curv, g, _ = getattr(self.kernels, kernel)(self.A, y, weights, self._weights(theta), 0.0, *options)
+        value, z, curv, g, _ = getattr(self.kernels, kernel)(self.A, y, weights, self._weights(theta), None, *options)
         return value, z, curv, self._flat(g)
 
     def gram(self, blocks: Any, rows: float = 1.0) -> Any:
         """Return sum over outputs of J' diag(h_kl) J, shape (p, p), from all rows: a sample would save nothing."""
-        K = self.n_outputs
+        K, blocks = self.n_outputs, list(blocks)
+        self.counts.n_passes += len(blocks)
         if K == 1:
-            self.counts.n_passes += 1
-            ((_, _, h),) = blocks
-            return self._weighted(h)
-        d = self.n_features
-        order = np.arange(K)[:, None] * d + np.arange(d)
-        if self.fit_intercept:
-            order = np.concatenate([order, K * d + np.arange(K)[:, None]], axis=1)
-        H = np.empty((self.size, self.size))
-        for k, other, h in blocks:
-            self.counts.n_passes += 1
-            G = self._weighted(h)
-            H[np.ix_(order[k], order[other])] = G
-            H[np.ix_(order[other], order[k])] = G
-        return H
-
-    def _weighted(self, h: Any) -> Any:
-        """Return A' diag(h) A, in products that BLAS does on the calling thread: waking others costs more."""
-        A, (n, p) = self.A, self.A.shape
-        B = h[:, None] * A
-        rows = ONE_THREAD // (p * p)
-        if n <= rows or n > 4 * rows:
-            return A.T @ B
-        G = A[:rows].T @ B[:rows]
-        for k in range(rows, n, rows):
-            G += A[k : k + rows].T @ B[k : k + rows]
-        return G
+            return (self.rows * blocks[0][2]) @ self.A
+        tiles = np.empty((K, K, self.A.shape[1], self.A.shape[1]))
+        if len(blocks) * self.A.size <= COPIED:
+            first, second, h = (list(part) for part in zip(*blocks, strict=True))
+            G = (np.stack(h)[:, None, :] * self.rows) @ self.A
+            tiles[first, second] = G
+            tiles[second, first] = G
+        else:
+            for k, other, h in blocks:
+                tiles[k, other] = tiles[other, k] = (self.rows * h) @ self.A
+        place = self._flat(np.arange(self.size).reshape(K, -1))
+        return tiles.transpose(0, 2, 1, 3).reshape(self.size, self.size)[place[:, None], place]
 
     def diagonal(self, h: Any) -> Any:
         """Return the diagonal of J' H J, shape (p,), from the diagonal h of H by rows, same shape as z; one pass."""
@@ -144,4 +163,5 @@ def suits(X: Any) -> bool:
     """Return whether X is a small NumPy array of ordinary numbers, of which a copy is worth its memory."""
     if not isinstance(X, np.ndarray) or not 0 < X.size <= COPIED:
         return False
-    return float(X.min()) > -4e307 and float(X.max()) < 4e307  # no difference of two entries overflows
+    low, high = np.minimum.reduce(X, axis=None), np.maximum.reduce(X, axis=None)
+    return bool(low > -4e307 and high < 4e307)  # no difference of two entries overflows

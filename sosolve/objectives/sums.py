@@ -69,7 +69,10 @@ class SumPoint:
     @lazy
     def value(self) -> float:
         """Sum of the values."""
-        return sum([part.value for part in self.parts])
+        total = 0.0
+        for part in self.parts:
+            total += part.value
+        return total
 
     @lazy
     def grad(self) -> Array:
@@ -83,8 +86,10 @@ class SumPoint:
 
     def drift(self, origin: SumPoint) -> float:
         """Return c >= 0 such that the curvature here is at least exp(-c) times that at `origin`; inf if unknown."""
-        pairs = zip(self.parts, origin.parts, strict=True)
-        return max([part.drift(old) if hasattr(part, "drift") else math.inf for part, old in pairs])
+        most = 0.0
+        for part, old in zip(self.parts, origin.parts, strict=True):
+            most = max(most, part.drift(old) if hasattr(part, "drift") else math.inf)
+        return most
 
     def carried(self, objective: Sum, theta: Array) -> SumPoint:
         """Return the point of a sum of the same rows at parameters with the same predictors."""
@@ -93,7 +98,7 @@ class SumPoint:
 
     def along(self, d: Array) -> SumRay:
         """Return the ray theta + t d."""
-        return SumRay(self.theta, d, [part.along(d) for part in self.parts])
+        return SumRay([part.along(d) for part in self.parts])
 
 
 class SumCurvature:
@@ -135,7 +140,7 @@ class SumCurvature:
 
     def dense(self, rows: float = 1.0) -> Array:
         """Return the sum of the matrices, shape (p, p)."""
-        return reduce(add, [part.dense(rows) for part in self._parts])
+        return self._total("dense", rows)
 
     def root(self) -> Any:
         """Return A with A' A what `lifted` returns, shape (m, p), None where a part has none."""
@@ -144,14 +149,25 @@ class SumCurvature:
 
     def lifted(self) -> Array:
         """Return the sum of the matrices, those that may be singular by construction lifted, see `DataCurvature`."""
-        return reduce(add, [getattr(part, "lifted", part.dense)() for part in self._parts])
+        return self._total("lifted")
+
+    def _total(self, name: str, *arguments: float) -> Array:
+        """Return the sum of the matrices of the method of that name, or of `dense`; no diagonal is written out."""
+        total: Any = None
+        for part in self._parts:
+            if total is not None and type(total) is np.ndarray and hasattr(part, "added_to"):
+                total = part.added_to(total)
+            else:
+                H = getattr(part, name, part.dense)(*arguments)
+                total = H if total is None else total + H
+        return total
 
 
 class SumRay:
     """The sum along theta + t d."""
 
-    def __init__(self, theta: Array, d: Array, parts: list[Ray]):
-        self._theta, self._d, self._parts = theta, d, parts
+    def __init__(self, parts: list[Ray]):
+        self._parts = parts
 
     def __call__(self, t: float) -> tuple[float, float]:
         """Return the sums of values and slopes at t."""
@@ -160,4 +176,5 @@ class SumRay:
 
     def point(self, t: float) -> SumPoint:
         """Return the point at t."""
-        return SumPoint(self._theta + t * self._d, [part.point(t) for part in self._parts])
+        parts = [part.point(t) for part in self._parts]
+        return SumPoint(parts[0].theta, parts)

@@ -61,7 +61,13 @@ def decrease(phi0: float, slope0: float, phi1: float, slope1: float, t: float) -
     return change
 
 
-def backtrack(ray: Ray, start: Point, d: Array, slope: float, *, c1: float = 1e-4, max_trials: int = 40) -> LineSearch:
+#: Share of the slope that a full step leaves, above which a longer one is tried, and how many times as long at most.
+REMAINING, LONGEST = 0.07, 3.0
+
+
+def backtrack(
+    ray: Ray, start: Point, d: Array, slope: float, *, c1: float = 1e-4, max_trials: int = 40, stretch: bool = False
+) -> LineSearch:
     """Return the first of the trial points that satisfies Armijo's condition.
 
     f(theta + t d) <= f(theta) + c1 t slope, tried at t = 1 (a full evaluation), then at safeguarded minimisers of
@@ -79,6 +85,9 @@ def backtrack(ray: Ray, start: Point, d: Array, slope: float, *, c1: float = 1e-
     c1 : float, default=1e-4
         Fraction of the linear decrease asked for, in (0, 1/2).
     max_trials : int, default=40
+    stretch : bool, default=False
+        Where the full step is accepted and leaves more than a few hundredths of the slope, try the minimiser of the
+        cubic beyond it, up to three times as long: one trial more, for solvers whose steps cost far more than that.
 
     Returns
     -------
@@ -96,10 +105,23 @@ def backtrack(ray: Ray, start: Point, d: Array, slope: float, *, c1: float = 1e-
             break
         actual = decrease(phi0, slope, phi, dphi, t)
         if actual >= -c1 * t * slope:
-            return LineSearch(trial if t == 1.0 else ray.point(t), t, actual)
+            if t < 1.0:
+                return LineSearch(ray.point(t), t, actual)
+            if stretch and dphi < REMAINING * slope and actual > ROUNDING * abs(phi0):
+                return _stretched(ray, LineSearch(trial, t, actual), _cubic(0.0, phi0, slope, t, phi, dphi, t, LONGEST))
+            return LineSearch(trial, t, actual)
         t = _cubic(0.0, phi0, slope, t, phi, dphi, 0.1 * t, 0.5 * t)
         phi, dphi = ray(t)
     return LineSearch(None, 0.0, 0.0)
+
+
+def _stretched(ray: Ray, full: LineSearch, t: float) -> LineSearch:
+    """Return the longer step of size t where it is better than the full one."""
+    if t > full.step_size and full.point is not None:
+        further = full.point.value - ray(t)[0]
+        if further > 0.0:
+            return LineSearch(ray.point(t), t, full.actual + further)
+    return full
 
 
 def backtrack_composite(start: Any, u: Any, linear: float, *, c1: float = 1e-4, max_trials: int = 40) -> LineSearch:

@@ -307,8 +307,9 @@ class NewtonCholesky(Solver):
     the end of a step by the factor from its beginning, which ends most fits; and where a step with the old factor,
     that leaves at most the fraction exp(c) - 1 of the decrement, will end it, no new matrix is formed for it.
     Where a curvature offers itself `lifted`, without directions that are singular by construction and along which the
-    gradient vanishes, that is H. Where half of the digits of the factor are gone and the curvature offers a `root`, A
-    with A' A = H, the factor is that of a QR factorisation of A.
+    gradient vanishes, that is H. Where a full step leaves much of the slope, one as long as a cubic through values and
+    slopes says is tried: it costs no matrix, and saves some. Where half of the digits of the factor are gone and the
+    curvature offers a `root`, A with A' A = H, the factor is that of a QR factorisation of A.
 
     References
     ----------
@@ -343,7 +344,7 @@ class NewtonCholesky(Solver):
         record: dict[str, Any] = dict(predicted=-0.5 * slope, decrement=math.sqrt(max(-slope, 0.0)), damping=shift)
         if factor.origin is point and self.converged(point, -0.5 * slope):
             return Step(point, factor, False, Status.CONVERGED, **record)
-        step = line_search_step(point, None, d, slope, **record)
+        step = line_search_step(point, None, d, slope, True, **record)
         if step.accepted and shift == 0.0:
             drift = getattr(step.point, "drift", None)
             c = drift(factor.origin) if drift else math.inf

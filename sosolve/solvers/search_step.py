@@ -11,7 +11,7 @@ from .base import Step
 from .line_search import ROUNDING, LineSearch, backtrack
 
 
-def line_search_step(point: Point, state: object, d: Array, slope: float, **record) -> Step:
+def line_search_step(point: Point, state: object, d: Array, slope: float, stretch: bool = False, **record) -> Step:
     """Return the step along a descent direction by backtracking, t = 1 first.
 
     Parameters
@@ -22,12 +22,13 @@ def line_search_step(point: Point, state: object, d: Array, slope: float, **reco
     d : Array of shape (p,)
     slope : float
         grad'd.
+    stretch : bool, default=False
+        See `backtrack`.
     **record
         Fields of `Record` to report.
     """
-    return searched_step(
-        point, state, d, slope, backtrack(point.along(d), point, d, slope) if slope < 0.0 else None, **record
-    )
+    found = backtrack(point.along(d), point, d, slope, stretch=stretch) if slope < 0.0 else None
+    return searched_step(point, state, d, slope, found, **record)
 
 
 def searched_step(point: Point, state: object, d: Array, slope: float, found: LineSearch | None, **record) -> Step:

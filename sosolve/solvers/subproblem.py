@@ -11,7 +11,7 @@ import numpy as np
 from array_api_compat import device
 
 from ..history import InnerStop
-from ..linalg import cholesky, cholesky_solve, diagonal_of, dot, floats, max_abs, namespace
+from ..linalg import cholesky, cholesky_solve, diagonal_of, dot, floats, max_abs, namespace, spacing
 from ..protocols import Array
 
 #: Relative curvature d'Hd / d'Md below which a direction counts as flat: rounding of a product of length p.
@@ -255,7 +255,7 @@ class Inverse:
     def weakest(self) -> float:
         """Return the smallest pivot, a share of the diagonal: what the other parameters leave of one of them."""
         L: Any = self.factor
-        return L.diagonal().min() ** 2 if type(L) is np.ndarray else 1.0
+        return min(L.diagonal().tolist()) ** 2 if type(L) is np.ndarray else 1.0
 
     @property
     def is_sound(self) -> bool:
@@ -317,12 +317,15 @@ def shifted_inverse(H: Array, max_shifts: int = 60) -> tuple[Inverse | None, flo
     """
     xp = namespace(H)
     diagonal = diagonal_of(H)
-    if not math.isfinite(max_abs(diagonal)):
+    sizes = diagonal.tolist() if xp is np else [max_abs(diagonal)]
+    if not math.isfinite(sum(sizes)):
         return None, math.nan
-    ones = xp.ones_like(diagonal)
-    scale = 1.0 / xp.sqrt(xp.where(diagonal > 0.0, diagonal, ones))
-    scaled = H * scale[:, None] * scale[None, :]
-    shift, rounding = 0.0, ROUNDING * H.shape[0] * float(xp.finfo(H.dtype).eps)
+    if xp is not np or not min(sizes) > 0.0:
+        diagonal = xp.where(diagonal > 0.0, diagonal, xp.ones_like(diagonal))
+    scale = 1.0 / xp.sqrt(diagonal)
+    scaled = H * scale[:, None]
+    scaled *= scale[None, :]
+    shift, rounding = 0.0, ROUNDING * H.shape[0] * spacing(H)
     for _ in range(max_shifts):
         L = cholesky(scaled + shift * xp.eye(H.shape[0], dtype=H.dtype, device=device(H)) if shift else scaled)
         if L is not None:

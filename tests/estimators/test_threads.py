@@ -47,6 +47,13 @@ def test_limits_come_back_after_an_error():
         assert blas_threads() == before
 
 
+def test_nothing_is_set_where_blas_has_one_thread():
+    with threadpool_limits(1, user_api="blas"):
+        with fit_threads(SMALL):
+            assert set(blas_threads()) == {1}
+        assert set(blas_threads()) == {1}
+
+
 def test_kernels_have_the_threads_of_scikit_learn():
     with fit_threads(SMALL):
         assert pool._limit.get() >= 1

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
+import sosolve.objectives.losses as losses_module
 from sosolve import NewtonCholesky
 from sosolve.objectives import L2, DataTerm, LinearModel, LogisticLoss, SoftmaxLoss, SquaredLoss, Sum
 from sosolve.objectives.losses import Loss
@@ -50,12 +51,26 @@ def test_products_and_passes_equal_those_of_the_linear_model(data, weights, K, i
     assert copied.counts == plain.counts
 
 
-def test_gram_of_more_rows_than_one_thread_takes():
-    """The product by blocks of rows is the product."""
+@pytest.mark.parametrize("K", [1, 3])
+def test_gram_of_more_rows_than_fit_one_product(K):
+    """The blocks one by one are what they are together."""
     data = RNG.standard_normal((1000, 30))
-    plain, copied = pair(1, True, np.array([1e-3]), data)
-    h = RNG.random(1000)
-    np.testing.assert_allclose(copied.gram([(0, 0, h)]), plain.gram([(0, 0, h)]), rtol=1e-11, atol=1e-9)
+    plain, copied = pair(K, True, np.array([1e-3]), data)
+    blocks = [(k, other, RNG.random(1000)) for k in range(K) for other in range(k, K)]
+    np.testing.assert_allclose(copied.gram(blocks), plain.gram(blocks), rtol=1e-11, atol=1e-9)
+
+
+@pytest.mark.parametrize("reference", [False, True])
+def test_blocks_at_once_are_the_blocks(reference, monkeypatch):
+    """The weights of the blocks of a Hessian, all in a few calls or one after the other."""
+    loss = SoftmaxLoss(4, reference=reference)
+    z = 5.0 * RNG.standard_normal((60, loss.n_outputs))
+    *_, P = loss.rows(np.arange(60) % 4.0, z, UNEQUAL)
+    together = list(loss.blocks(P, UNEQUAL))
+    monkeypatch.setattr(losses_module, "AT_ONCE", 0)
+    for (k, m, h), (first, second, expected) in zip(together, loss.blocks(P, UNEQUAL), strict=True):
+        assert (k, m) == (first, second)
+        np.testing.assert_allclose(h, expected, rtol=1e-13)
 
 
 def test_tiny_and_constant_columns_take_the_careful_moments():
@@ -131,4 +146,4 @@ def test_a_small_fit_is_few_calls():
     sys.setprofile(count)
     model.fit(data, y)
     sys.setprofile(None)
-    assert calls[0] < 1.1 * 2100, calls  # 200 of them for the certificate
+    assert calls[0] < 1.1 * 1680, calls  # 200 of them for the certificate

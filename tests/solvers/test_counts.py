@@ -103,6 +103,16 @@ def test_trials_of_a_line_search_cost_no_pass():
     assert fresh.value == pytest.approx(end.value, rel=1e-12)
 
 
+def test_a_longer_step_costs_its_gradient_alone():
+    """The predictors at t = 1 give the direction's, so that a trial beyond costs no pass and its gradient one."""
+    objective, model = counted("dense")
+    history = NewtonCholesky().minimize(objective, np.zeros(model.size)).history
+    assert max(history.column("step_size")[1:]) > 1.0
+    for before, after in pairwise(history):
+        assert after.n_passes - before.n_passes <= (3 if after.step_size > 1.0 else 2)
+    assert history[-1].n_passes == model.kernels.passes
+
+
 def test_a_rejected_step_costs_no_gradient_twice():
     """A point keeps what it has computed."""
     objective, model = counted("dense")

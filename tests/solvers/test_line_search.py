@@ -53,6 +53,33 @@ def test_backtrack_takes_the_full_step_with_one_evaluation():
     assert point.objective.calls == 2
 
 
+LOGISTIC = (lambda x: math.log1p(math.exp(-x)) + 0.05 * x, lambda x: 0.05 - 1.0 / (1.0 + math.exp(x)))
+
+
+def test_backtrack_stretches_a_step_that_leaves_much_of_the_slope():
+    """The minimiser of the cubic beyond t = 1 costs one evaluation, and is taken where it is lower."""
+    ray, point, d, slope = start(*LOGISTIC, 0.0, 1.8)
+    short = backtrack(ray, point, d, slope)
+    assert (short.step_size, point.objective.calls) == (1.0, 2)
+    found = backtrack(point.along(d), point, d, slope, stretch=True)
+    assert 1.0 < found.step_size <= 3.0
+    assert found.point.value < short.point.value
+    assert found.actual == pytest.approx(point.value - found.point.value)
+    assert abs(float(found.point.grad @ d)) < 0.2 * abs(slope)
+    assert point.objective.calls == 4
+
+
+def test_backtrack_stretches_neither_a_good_step_nor_into_a_worse_one():
+    """A full step to the minimiser is left alone; a longer one that is higher is not taken."""
+    ray, point, d, slope = start(*PARABOLA, 0.0, 1.0)
+    assert backtrack(ray, point, d, slope, stretch=True).step_size == 1.0
+    assert point.objective.calls == 2
+    wall = (lambda x: LOGISTIC[0](x) + (10.0 if x > 1.9 else 0.0), LOGISTIC[1])
+    ray, point, d, slope = start(*wall, 0.0, 1.8)
+    found = backtrack(ray, point, d, slope, stretch=True)
+    assert (found.step_size, point.objective.calls) == (1.0, 3)
+
+
 @pytest.mark.parametrize("length", [10.0, 1e3, 1e8])
 def test_backtrack_shrinks_a_step_that_is_too_long(length):
     """Armijo's condition holds at the accepted point."""
