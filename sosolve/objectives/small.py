@@ -61,7 +61,7 @@ class CopiedModel(LinearModel):
         np.subtract(X.T, shift[:, None], out=columns)
         top = np.maximum(np.maximum.reduce(columns, axis=1), -np.minimum.reduce(columns, axis=1))
         ordinary = all(1e-140 < size < 1e140 or size == 0.0 for size in top.tolist())
-        if not (ordinary and np.minimum.reduce(weights) > 0.0):
+        if moments is not None or not (ordinary and np.minimum.reduce(weights) > 0.0):
             return super().standardised(X, weights, strength, n_outputs, fit_intercept, moments)
         s = np.full(n, weights[0]) if equal else weights
         raw = finish_moments(shift, np.ones(d), columns @ s, (columns * columns) @ s, top, fit_intercept)

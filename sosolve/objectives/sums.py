@@ -88,7 +88,10 @@ class SumPoint:
         """Return c >= 0 such that the curvature here is at least exp(-c) times that at `origin`; inf if unknown."""
         most = 0.0
         for part, old in zip(self.parts, origin.parts, strict=True):
-            most = max(most, part.drift(old) if hasattr(part, "drift") else math.inf)
+            change = part.drift(old) if hasattr(part, "drift") else math.inf
+            if not change < math.inf:
+                return math.inf
+            most = max(most, change)
         return most
 
     def carried(self, objective: Sum, theta: Array) -> SumPoint:
