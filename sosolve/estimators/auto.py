@@ -140,7 +140,8 @@ def start_share(n: int, d: int, K: int) -> float:
 def start_solver(m: int, d: int, K: int) -> Solver:
     """Return the solver for a sample of m rows."""
     if K == 1 and m * (d + 1) ** 2 <= START_WORK:
-        return NewtonCholesky(tol=START_TOL, max_iter=20)
+        # full steps: the last factor serves all rows, and a stretched step would leave one from further away
+        return NewtonCholesky(tol=START_TOL, max_iter=20, stretch=False)
     return replace(choose(m, d, K, False)[0], tol=START_TOL, max_iter=20)
 
 

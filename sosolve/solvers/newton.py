@@ -311,6 +311,11 @@ class NewtonCholesky(Solver):
     slopes says is tried: it costs no matrix, and saves some. Where half of the digits of the factor are gone and the
     curvature offers a `root`, A with A' A = H, the factor is that of a QR factorisation of A.
 
+    Parameters
+    ----------
+    stretch : bool, default=True
+        Whether to try longer steps; without them the last factor is that of a nearer point.
+
     References
     ----------
     Nocedal and Wright (2006), algorithm 3.2 with 3.3.
@@ -318,6 +323,7 @@ class NewtonCholesky(Solver):
 
     needs: ClassVar[tuple[str, ...]] = ("grad", "dense")
     name: ClassVar[str] = "newton-cholesky"
+    stretch: bool = True
 
     def step(self, point: Point, state: Factor | None) -> Step:
         """Return the outcome of one iteration."""
@@ -344,7 +350,7 @@ class NewtonCholesky(Solver):
         record: dict[str, Any] = dict(predicted=-0.5 * slope, decrement=math.sqrt(max(-slope, 0.0)), damping=shift)
         if factor.origin is point and self.converged(point, -0.5 * slope):
             return Step(point, factor, False, Status.CONVERGED, **record)
-        step = line_search_step(point, None, d, slope, True, **record)
+        step = line_search_step(point, None, d, slope, self.stretch, **record)
         if step.accepted and shift == 0.0:
             drift = getattr(step.point, "drift", None)
             c = drift(factor.origin) if drift else math.inf

@@ -146,13 +146,12 @@ def test_fortran_order_is_not_copied(monkeypatch):
     from sosolve.estimators import problem
 
     seen = []
-    original = problem.LinearModel.standardised
 
-    def spy(X, *rest):
-        seen.append(X)
-        return original(X, *rest)
+    def spied(original):
+        return lambda X, *rest: (seen.append(X), original(X, *rest))[1]
 
-    monkeypatch.setattr(problem.LinearModel, "standardised", spy)
+    for kind in (problem.CopiedModel, problem.LinearModel):
+        monkeypatch.setattr(kind, "standardised", spied(kind.standardised))
     for data in (X, np.asfortranarray(X), X.astype(np.float32), np.asfortranarray(X.astype(np.float32))):
         LogisticRegression().fit(data, Y)
         assert np.shares_memory(seen.pop(), data)
