@@ -17,7 +17,6 @@ from sklearn.utils.class_weight import compute_class_weight
 from .._compat import check_sample_weight, count, get_namespace_and_device, move_to, to_host
 from ..kernels import kernels_for
 from ..kernels.streamed import StreamedRows
-from ..linalg import max_abs
 from ..objectives import Composite, DataTerm, LinearModel, Sum
 from ..objectives.basis import moments_of_sample, sample_blocks, take_rows
 from ..objectives.small import CopiedModel, suits
@@ -365,8 +364,6 @@ class Problem:
         found = {"coef_": coef, "intercept_": intercept}
         home, astype, dtype = self.placement.home, self.xp.astype, self.X.dtype
         most = float(self.xp.finfo(dtype).max)  # coefficients of a column of 1e-310 would be infinite
-        if self.xp is np and all(max_abs(a.reshape(-1)) <= most for a in found.values()):
-            return {name: a.astype(dtype, copy=False) for name, a in found.items()}
         return {name: home(astype(self.xp.clip(a, -most, most), dtype, copy=False)) for name, a in found.items()}
 
     def separated(self, point: Point) -> bool:
