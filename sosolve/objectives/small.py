@@ -163,5 +163,5 @@ def suits(X: Any) -> bool:
     """Return whether X is a small NumPy array of ordinary numbers, of which a copy is worth its memory."""
     if not isinstance(X, np.ndarray) or not 0 < X.size <= COPIED:
         return False
-    low, high = np.minimum.reduce(X, axis=None), np.maximum.reduce(X, axis=None)
-    return bool(low > -4e307 and high < 4e307)  # no difference of two entries overflows
+    low, high = float(np.minimum.reduce(X, axis=None)), float(np.maximum.reduce(X, axis=None))
+    return low > -4e307 and high < 4e307  # no difference of two entries overflows
