@@ -150,8 +150,8 @@ def _lowest(sharp: SharpObjective, start: Twofold, least: float, enough: float) 
         if step is None:
             return None
         bound, square = sharp.bound(here, step)
-        passed, where = sharp.passed(here, H, step, free)
-        found = Lowest(here, bound + passed * here.value, square, pivots, least, signs, steps)
+        left, passed, where = sharp.passed(here, H, step, free)
+        found = Lowest(here, bound + (2.0 * left + passed) * here.value, square, pivots, least, signs, steps)
         wanted = (ENOUGH if steps else enough) * here.value
         if found.bound <= wanted:
             break

@@ -136,7 +136,8 @@ class SharpObjective:
     def newton(self, at: At, H: Twofold, free: np.ndarray, least: float) -> tuple[Twofold | None, np.ndarray]:
         """Return the Newton step (K, q), None where it is not finite, and the squared pivots of the parameters.
 
-        Those up to `least` do not move.
+        Those up to `least` do not move, but where an L1 penalty decides between copies of a column: these slide along
+        each other until one is zero.
         """
         K, q = at.W.hi.shape
         index = np.flatnonzero(free.ravel())
@@ -150,13 +151,15 @@ class SharpObjective:
         if not np.isfinite(diagonal).all():
             return None, diagonal
         D = 2.0 ** -np.round(0.5 * np.log2(np.where(diagonal > 0.0, diagonal, 1.0)))
-        L, pivots = cholesky(H.scaled(D[:, None] * D), least)
+        held = np.tile(self.lasso > 0.0, K)[index]
+        L, pivots = cholesky(H.scaled(D[:, None] * D), least, held)
+        still = (pivots <= least) & ~held
         b = (-g).scaled(D)
-        b[pivots <= least] = Twofold(np.zeros(int((pivots <= least).sum())))
+        b[still] = Twofold(np.zeros(int(still.sum())))
         step = Twofold(np.zeros(K * q))
         step[index] = solved(L, b).scaled(D)
         weakest = np.full(K * q, math.inf)
-        weakest[index] = np.where(diagonal > 0.0, pivots, math.inf)  # a column of zeros holds nothing back
+        weakest[index] = np.where((diagonal > 0.0) & ~held, pivots, math.inf)  # a column of zeros holds nothing back
         step = Twofold(step.hi.reshape(K, q), step.lo.reshape(K, q))
         return (step if np.isfinite(step.hi).all() else None), weakest.reshape(K, q)
 
@@ -207,15 +210,20 @@ class SharpObjective:
             return math.inf, square
         return 0.5 * (1.0 + min(largest, 1.0)) * (math.sqrt(square) + at.noise) ** 2 + 2.0 * rest, square
 
-    def passed(self, at: At, H: Twofold, step: Twofold, free: np.ndarray) -> tuple[float, tuple[int, int]]:
-        """Return the share by which a gradient at a zero passes its L1 penalty behind the step, at most, and where."""
-        if free.all():
-            return 0.0, (0, 0)
+    def passed(self, at: At, H: Twofold, step: Twofold, free: np.ndarray) -> tuple[float, float, tuple[int, int]]:
+        """Return the shares by which gradients behind the step pass their L1 penalties, at most, and a place.
+
+        The first is that of coefficients that are not zero, where the gradient of the loss should be the penalty; the
+        second, with its place, that of those at zero, where it may be less.
+        """
+        if not self.lasso.any():
+            return 0.0, 0.0, (0, 0)
         flat = Twofold(step.hi.ravel(), step.lo.ravel())
-        g = at.grad.hi + (H * flat[None, :]).total(1).hi.reshape(free.shape)
-        size = np.where(free, 0.0, np.abs(g) / np.where(self.lasso > 0.0, self.lasso, math.inf))
+        g = np.abs(at.grad.hi + (H * flat[None, :]).total(1).hi.reshape(free.shape))
+        size = g / np.where(self.lasso > 0.0, self.lasso, math.inf)
+        left, size = float(np.where(free, size, 0.0).max()), np.where(free, 0.0, size)
         k, j = np.unravel_index(int(size.argmax()), size.shape)
-        return max(float(size[k, j]) - 1.0, 0.0), (int(k), int(j))
+        return left, max(float(size[k, j]) - 1.0, 0.0), (int(k), int(j))
 
 
 def _small(lo: np.ndarray) -> np.ndarray:

@@ -14,6 +14,8 @@ import numpy as np
 
 #: 2^27 + 1: cuts a float into two halves of 26 digits, whose products are exact.
 CUT = 134217729.0
+#: What a pivot of rounding becomes where a parameter is held by nothing else than it.
+HELD = 1e-14
 
 
 class Twofold:
@@ -111,7 +113,7 @@ def _halves(x: Any) -> tuple[Any, Any]:
     return high, x - high
 
 
-def cholesky(H: Twofold, least: float) -> tuple[Twofold, np.ndarray]:
+def cholesky(H: Twofold, least: float, held: np.ndarray | None = None) -> tuple[Twofold, np.ndarray]:
     """Return the lower factor of a matrix with about ones on its diagonal, and its squared pivots.
 
     Parameters
@@ -119,6 +121,8 @@ def cholesky(H: Twofold, least: float) -> tuple[Twofold, np.ndarray]:
     H : Twofold of shape (p, p)
     least : float
         Pivots up to this are rounding: their rows and columns count as those of the identity.
+    held : ndarray of shape (p,), optional
+        Where it is True, such a pivot becomes `HELD` instead: the parameter is free to move at next to no cost.
 
     Returns
     -------
@@ -130,7 +134,9 @@ def cholesky(H: Twofold, least: float) -> tuple[Twofold, np.ndarray]:
     pivots = np.empty(p)
     for j in range(p):
         pivots[j] = rest.hi[j, j]
-        if not pivots[j] > least:
+        if not pivots[j] > least and held is not None and held[j]:
+            rest[j, j] = Twofold(np.float64(HELD))
+        elif not pivots[j] > least:
             L.hi[j, :j], L.lo[j, :j], L.hi[j, j] = 0.0, 0.0, 1.0
             continue
         root = rest[j, j].root()

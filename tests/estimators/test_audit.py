@@ -51,6 +51,7 @@ def test_twofold_factor_of_a_matrix_that_doubles_lose():
     assert pivots.argmin() == 1
     L, pivots = cholesky(H, 1e-15)
     assert L.hi[1].tolist() == [0.0, 1.0, 0.0, 0.0, 0.0]
+    assert cholesky(H, 1e-15, np.full(5, True))[0].hi[1, 1] == pytest.approx(1e-7)
 
 
 @pytest.mark.parametrize("C", [1.0, np.inf])

@@ -294,6 +294,7 @@ def test_duplicate_columns_in_other_units(l1_ratio):
     Z = np.c_[X * units, X * units * others, X * units]
     clf = LogisticRegression(C=1e4, l1_ratio=l1_ratio, max_iter=30).fit(Z, y)  # warnings are errors
     assert sum(record.inner_iterations for record in clf.history_) < 600
+    assert clf.optimality_.relative_bound < 1e-7
     tight = LogisticRegression(C=1e4, l1_ratio=l1_ratio, max_iter=30, tol=1e-7).fit(Z, y)
     assert clf.result_.value == pytest.approx(tight.result_.value, rel=1e-8)
 
