@@ -12,10 +12,10 @@ from ..linalg import dot, norm
 from ..protocols import Array, Point
 from .base import Solver, Step
 from .bulk import bulk_for, fell_short
-from .pairs import Pair, two_loop
+from .pairs import Pair
 from .precondition import KINDS, Jacobi, Preconditioner, make_preconditioner
 from .search_step import line_search_step
-from .secant import learning_step
+from .secant import learning_step, secant_step
 from .subproblem import inverse_by_root, shifted_inverse, steihaug
 
 #: Pivot of a Cholesky factor, of a matrix with ones on its diagonal, below which a root of the Hessian is factorised
@@ -25,10 +25,6 @@ WEAK = 1e-8
 
 #: Products with the curvature before quotients are trusted, and by what factor they are distrusted then.
 SURE_PRODUCTS, SURE_FACTOR = 2, 10.0
-#: The same for pairs of steps and changes of the gradient: each step shows what the factor is worth.
-SURE_PAIRS, SURE_PAIRS_FACTOR = 2, 4.0
-#: By what factor a secant step must reduce g'M^-1 g for another one, and s'y its pair must have relative to y'M^-1 y.
-SECANT_GAIN, SECANT_CURVATURE = 0.1, 0.1
 #: Products in the previous step up to which one more is cheaper than a step to confirm convergence.
 CHEAP = 5
 #: Move relative to the parameters up to which a rough preconditioner is as good as a new one.
@@ -211,7 +207,7 @@ class NewtonCG(InexactNewton):
                 state = self.refreshed(point, state)
                 step = learning_step(self, point, state)
             else:
-                step = self._secant(point, state)
+                step = secant_step(self, point, state)
             if step is not None:
                 return step
             state = replace(state, pairs=None, grad_size=math.nan)
@@ -242,30 +238,6 @@ class NewtonCG(InexactNewton):
         if bulk is not None and fell_short(step):
             step.state = replace(state, whole=True)
         if step.accepted and step.record["step_size"] == 1.0 and self._surely_converged(step.point, state):
-            step.status = Status.CONVERGED
-        return step
-
-    def _secant(self, point: Point, state: CGState) -> Step | None:
-        """Return the step along -B g for the inverse Hessian B of M and the pairs, None where that is no descent."""
-        precond, g, pairs = state.precond, point.grad, state.pairs or ()
-        d = -two_loop(g, pairs, precond, scaled=False)
-        slope = dot(g, d)
-        if precond is None or not (slope < 0.0 and math.isfinite(slope)):
-            return None
-        record: dict[str, Any] = dict(inner_iterations=0, predicted=-0.5 * slope, decrement=math.sqrt(-slope))
-        step = line_search_step(point, state, d, slope, **record)
-        if not step.accepted:
-            return None
-        s, y = step.record["step_size"] * d, step.point.grad - g
-        sy, yMy = dot(s, y), dot(y, precond(y))
-        before, after = (dot(p.grad, precond(p.grad)) for p in (point, step.point))
-        good = step.record["step_size"] == 1.0 and after <= SECANT_GAIN * before and sy > SECANT_CURVATURE * yMy
-        if not good:
-            step.state = replace(state, pairs=None)
-            return step
-        flattest = min(state.flattest, yMy / sy)
-        step.state = replace(state, pairs=(*pairs, (s, y, sy)), flattest=flattest)
-        if len(pairs) + 1 >= SURE_PAIRS and self.converged(step.point, SURE_PAIRS_FACTOR * 0.5 * after / flattest):
             step.status = Status.CONVERGED
         return step
 

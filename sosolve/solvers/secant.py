@@ -12,6 +12,7 @@ from ..protocols import Array, Point
 from .base import Step
 from .line_search import decrease
 from .pairs import two_loop
+from .search_step import line_search_step
 from .subproblem import steihaug
 
 if TYPE_CHECKING:
@@ -24,6 +25,10 @@ GAIN, RATIO = 0.5, 0.7
 #: By what factor one step may fall behind that where those before it were ahead, with a factorised Hessian: it takes
 #: dense X of one output, whose evaluations cost no more than products.
 CREDIT = 4.0
+#: The same where M is the factor of a sample: by what factor a step must reduce g'M^-1 g for another one, and s'y its
+#: pair must have relative to y'M^-1 y; pairs before quotients are trusted, and by what factor they are distrusted.
+SAMPLE_GAIN, SAMPLE_CURVATURE = 0.1, 0.1
+SURE_PAIRS, SURE_FACTOR = 2, 4.0
 #: Relative residual of the conjugate gradients that confirm the end, and pairs that are kept.
 CONFIRMED, MOST_PAIRS = 0.1, 20
 
@@ -73,3 +78,38 @@ def learning_step(solver: InexactNewton, point: Point, state: CGState) -> Step |
     kept = (*pairs, pair)[-MOST_PAIRS:] if pair[2] > 0.0 else None
     state = replace(state, pairs=kept, grad_size=math.sqrt(measure))
     return Step(trial, state, True, ratio=actual / record["predicted"], **record)
+
+
+def secant_step(solver: InexactNewton, point: Point, state: CGState) -> Step | None:
+    """Return the step along -B g, None where that is no descent: B begins as M^-1, the factor of a sample of the rows.
+
+    The quotients y'M^-1 y / s'y show what M is worth, so that no products need confirm the end.
+
+    Parameters
+    ----------
+    solver : InexactNewton
+    point : Point
+    state : CGState
+        With the pairs.
+    """
+    precond, g, pairs = state.precond, point.grad, state.pairs or ()
+    d = -two_loop(g, pairs, precond, scaled=False)
+    slope = dot(g, d)
+    if precond is None or not (slope < 0.0 and math.isfinite(slope)):
+        return None
+    record: dict[str, Any] = dict(inner_iterations=0, predicted=-0.5 * slope, decrement=math.sqrt(-slope))
+    step = line_search_step(point, state, d, slope, **record)
+    if not step.accepted:
+        return None
+    s, y = step.record["step_size"] * d, step.point.grad - g
+    sy, yMy = dot(s, y), dot(y, precond(y))
+    before, after = (dot(p.grad, precond(p.grad)) for p in (point, step.point))
+    good = step.record["step_size"] == 1.0 and after <= SAMPLE_GAIN * before and sy > SAMPLE_CURVATURE * yMy
+    if not good:
+        step.state = replace(state, pairs=None)
+        return step
+    flattest = min(state.flattest, yMy / sy)
+    step.state = replace(state, pairs=(*pairs, (s, y, sy)), flattest=flattest)
+    if len(pairs) + 1 >= SURE_PAIRS and solver.converged(step.point, SURE_FACTOR * 0.5 * after / flattest):
+        step.status = Status.CONVERGED
+    return step
