@@ -6,6 +6,7 @@ A factorisation on a GPU does not raise, so nothing here does either: callers te
 from __future__ import annotations
 
 import contextlib
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -123,7 +124,10 @@ def cholesky(H: Array) -> Array | None:
                 return None
             raise
     if xp is np:
-        smallest, top = min(L.diagonal().tolist()), max(diagonal_of(H).tolist())  # no NaN: LAPACK has refused them
+        pivots = L.diagonal().tolist()
+        if not math.isfinite(sum(pivots)):
+            return None  # LAPACK passes over NaN, and so does min
+        smallest, top = min(pivots), max(diagonal_of(H).tolist())
     else:
         smallest, top = floats(xp.min(diagonal_of(L)), xp.max(diagonal_of(H)))
     if not (smallest > 0.0 and smallest * smallest > H.shape[0] * spacing(H) * top):

@@ -11,6 +11,8 @@ from ..solvers.newton import CGState
 
 #: Reads of an entry of X in the time that the calls of one pass take, see `tests/benchmarks/calibrate.py`.
 CALL_READS = 150_000.0
+#: The same in the time that softmax takes for a row and an output: with few columns that is most of a pass.
+OUTPUT_READS = 14.0
 #: Iterations of Newton's method with a dense Hessian, and passes with conjugate gradients, of an ordinary fit: as they
 #: are, preconditioned by a factor of a sample, and begun on that sample as well.
 DENSE_ITERATIONS, CG_PASSES, SAMPLED_CG_PASSES, STARTED_CG_PASSES = 6.0, 28.0, 16.0, 8.0
@@ -68,6 +70,11 @@ def choose(n: int, d: int, K: int, is_sparse: bool, outliers: bool = False) -> t
     return NewtonCG(sample_rows=rows, dense_size=SAMPLED_SIZE, switch_after=max(8, round(cost / 3.0))), reason
 
 
+def pass_reads(n: int, d: int, K: int) -> float:
+    """Return the price of a pass, in reads of an entry of X."""
+    return K * n * (d + (OUTPUT_READS if K > 1 else 0.0)) + CALL_READS
+
+
 def dense_cost(n: int, d: int, K: int) -> float:
     """Return the price of a fit with dense Hessians, in reads of an entry of X.
 
@@ -76,7 +83,7 @@ def dense_cost(n: int, d: int, K: int) -> float:
     p, blocks = K * (d + 1), K * (K + 1) / 2
     work = (blocks * n * (d + 1) ** 2 + p**3 / 3.0) / PRODUCT_PER_READ
     weights = (5.0 * blocks * n if K > 1 else 0.0) + READS_PER_WRITE * blocks * n * (d + 1)
-    return DENSE_ITERATIONS * (work + weights + K * n * d + (2.0 + 0.05 * blocks) * CALL_READS)
+    return DENSE_ITERATIONS * (work + weights + pass_reads(n, d, K) + (1.0 + 0.05 * blocks) * CALL_READS)
 
 
 def inexact_cost(n: int, d: int, K: int, sampled: bool) -> float:
@@ -85,7 +92,7 @@ def inexact_cost(n: int, d: int, K: int, sampled: bool) -> float:
     `sampled` says that a factor of a sample of the rows preconditions them.
     """
     passes = STARTED_CG_PASSES if start_share(n, d, K) else SAMPLED_CG_PASSES
-    return (passes if sampled else CG_PASSES) * (K * n * d + CALL_READS)
+    return (passes if sampled else CG_PASSES) * pass_reads(n, d, K)
 
 
 def proximal(solver: str | Solver) -> tuple[Solver, str]:

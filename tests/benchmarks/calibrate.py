@@ -19,7 +19,7 @@ from machine import describe
 
 from sosolve.estimators import auto
 from sosolve.kernels import numba_cpu, reference
-from sosolve.objectives import L2, DataTerm, LinearModel, LogisticLoss, Sum
+from sosolve.objectives import L2, DataTerm, LinearModel, LogisticLoss, SoftmaxLoss, Sum
 from sosolve.solvers.subproblem import shifted_inverse
 
 
@@ -32,6 +32,17 @@ def least(call, runs: int = 15) -> float:
         call()
         times.append(time.perf_counter() - clock)
     return min(times)
+
+
+def evaluation(X: np.ndarray, K: int = 1):
+    """Return a function of no arguments that evaluates an objective of K outputs and its gradient on these data."""
+    s = np.array([1.0 / len(X)])
+    model = LinearModel.standardised(X, s, 0.1, K)
+    loss = LogisticLoss() if K == 1 else SoftmaxLoss(K)
+    y = np.arange(len(X)) % max(K, 2) * 1.0
+    objective = Sum([DataTerm(model, loss, y, s), L2(model.strengths(0.1))])
+    theta = np.full(model.size, 0.1)
+    return lambda: objective.at(theta).grad
 
 
 def measure() -> dict[str, float]:
@@ -47,12 +58,8 @@ def measure() -> dict[str, float]:
     product = least(lambda: numba_cpu.gram(wide, weights, zeros, ones)) / (4_000 * 400**2)
     H = wide.T @ wide
     factor = least(lambda: shifted_inverse(H)) / (400**3 / 3)
-    few = rng.standard_normal((50, 4))
-    s = np.array([0.02])
-    model = LinearModel.standardised(few, s, 0.1)
-    objective = Sum([DataTerm(model, LogisticLoss(), (few[:, 0] > 0) * 1.0, s), L2(model.strengths(0.1))])
-    theta = np.zeros(5)
-    call = least(lambda: objective.at(theta).grad, 200)
+    call = least(evaluation(rng.standard_normal((50, 4))), 200)
+    softmax = least(evaluation(X[:, :4].copy(), 5)) / (5 * n)
     small = rng.standard_normal((1_000, 100))
     sh, sw = np.full(1_000, 1e-3), w[:1].repeat(100)
     plain = least(lambda: reference.normal_mv(small, sh, sw, 0.1), 200) / small.size
@@ -64,6 +71,7 @@ def measure() -> dict[str, float]:
         "seconds of the calls of one pass": call,
         "PRODUCT_PER_READ": read / product,
         "CALL_READS": call / read,
+        "OUTPUT_READS": softmax / read - 4.0,
     }
 
 

@@ -15,7 +15,9 @@ def test_prices_count_the_work():
     assert dense_cost(10**7, 10, 4) > 9.0 * dense_cost(10**7, 10, 1)
 
 
-@pytest.mark.parametrize(("n", "d", "K"), [(569, 30, 1), (150, 4, 3), (200, 15, 5), (600, 50, 1), (6_000, 15, 1)])
+@pytest.mark.parametrize(
+    ("n", "d", "K"), [(569, 30, 1), (150, 4, 3), (200, 15, 5), (600, 50, 1), (6_000, 15, 1), (20_000, 4, 5)]
+)
 def test_dense_where_matrices_are_small(n, d, K):
     solver, reason = choose(n, d, K, False)
     assert isinstance(solver, NewtonCholesky)
