@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sosolve.history import InnerStop
+from sosolve.linalg import cholesky
 from sosolve.solvers.subproblem import dogleg, solve_shifted, steihaug
 
 
@@ -154,6 +155,15 @@ def test_dogleg_without_a_finite_matrix_takes_the_cauchy_point():
     found, shift = dogleg(np.full((6, 6), np.nan), G, 2.0)
     assert math.isnan(shift)
     np.testing.assert_allclose(found.step, -2.0 * G / np.linalg.norm(G))
+
+
+@pytest.mark.parametrize("place", [(0, 0), (1, 1), (4, 4), (4, 0), (3, 2)])
+def test_no_factor_of_a_matrix_with_nan(place):
+    """LAPACK reports none but in the first pivot."""
+    H = np.eye(5)
+    assert cholesky(H) is not None
+    H[place] = math.nan
+    assert cholesky(H) is None
 
 
 def test_solve_shifted():
