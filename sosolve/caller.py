@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import warnings
 
-#: scikit-learn wraps the methods of estimators.
-INSIDE = frozenset({__name__.partition(".")[0], "sklearn"})
+#: scikit-learn wraps the methods of estimators, and runs its searches by joblib.
+INSIDE = frozenset({__name__.partition(".")[0], "sklearn", "joblib"})
 
 
 def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris
+from sklearn.model_selection import cross_val_score
 
 from sosolve import LogisticRegression, LogisticRegressionCV, NonlinearLeastSquares, SoftmaxRegression
 
@@ -21,6 +22,7 @@ T = np.linspace(0.0, 1.0, 9)[:, None]
         lambda: SoftmaxRegression().fit(X, np.arange(150)),
         lambda: LogisticRegressionCV(Cs=2, cv=2, max_iter=1, scoring=lambda *_: np.nan).fit(X, Y),
         lambda: NonlinearLeastSquares("a + b + 0*x").fit(T, T[:, 0]),
+        lambda: cross_val_score(LogisticRegression(max_iter=1), X, Y, cv=2),
     ],
 )
 def test_warnings_name_the_line_of_the_caller(call):

@@ -76,6 +76,7 @@ def advised(advice: Mapping[str, str], estimator: BaseEstimator) -> Iterator[Non
     except InvalidParameterError as error:
         name = str(error).split("'")[1]
         words = [str(error), advice.get(name, ""), meant(estimator, name)]
+        words = words if any(words[1:]) else [*words, "Pass a value of that kind."]
         raise InvalidParameterError(" ".join(word for word in words if word)) from None
 
 

@@ -27,6 +27,7 @@ import numpy as np
 from .._compat import to_host
 from ..history import Result, Status
 from ..kernels.streamed import StreamedRows
+from ..linalg import max_abs
 from ..objectives.thin import ThinModel
 from .optimality import NEGLIGIBLE, Optimality
 from .sharp import At, SharpObjective
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     from .problem import Problem
 
 #: Multiply-adds of a Hessian of a fit that is looked at, a tenth of a second; a tenth of them where the proof is good
-#: to three digits already; and its parameters.
-WORK, MOST_PARAMETERS = 2e6, 128
+#: to three digits already; those of all its Hessians; and its parameters.
+WORK, MOST_WORK, MOST_PARAMETERS = 2e6, 4e7, 128
 #: Iterations, halvings of a step, and the relative bound at which they end.
 STEPS, HALVINGS, ENOUGH = 60, 40, 1e-13
 #: Pivots, relative to the diagonal: those of rounding in 32 digits; squares of rounding of the data and of what counts
@@ -105,21 +106,22 @@ def audited(problem: Problem, result: Result, proof: Optimality, tol: float, nam
         moved = sharp.at(sharp.parameters(*_stored(problem, theta)), low.signs).value
         if moved < value - tol * tol * abs(value):
             result.theta, result.value, value = theta, moved, moved
+            result.grad_norm = max_abs(problem.objective.at(theta).grad)
     lost = np.flatnonzero((low.pivots <= low.least).any(axis=0))
     known = all(j < sharp.d and names[j] in proof.dependent for j in lost)  # else curvature there may be what is lost
     bound = max(value - low.at.value, 0.0) + low.bound + 8.0 * EPS * value if known else math.inf
     unit, good = problem.unit, bound <= enough(tol) * value
     causes = _told_apart(sharp, low, proof, names)
-    if causes or not bound <= LOOSE * value:
-        bound = math.inf if causes else bound
-        causes = causes or _causes(problem, sharp, low, value, names)
+    if causes:
+        bound = math.inf
     elif not good:
         causes = _causes(problem, sharp, low, value, names)
     if causes:
         result.status, result.reason = Status.STALLED, ""
     elif good:
         result.status, result.reason = Status.CONVERGED, "proof"
-    proof = replace(proof, value=unit * value, status=result.status, notes=(*proof.notes, *causes))
+    notes = (*proof.notes, *causes)
+    proof = replace(proof, value=unit * value, grad_norm=result.grad_norm, status=result.status, notes=notes)
     if not unit * bound < proof.bound:
         return replace(proof, bound=min(proof.bound, proof.value))
     kind = "newton" if problem.penalty.is_smooth else "duality"
@@ -139,11 +141,11 @@ class Lowest:
     steps: int
 
 
-def _lowest(sharp: SharpObjective, start: Twofold, least: float, enough: float) -> Lowest | None:
+def _lowest(sharp: SharpObjective, start: Twofold, least: float, first: float) -> Lowest | None:
     """Return the minimum, or the start where it is good enough; None where there is no step."""
     signs = np.sign(start.hi) * (sharp.lasso > 0.0)
     here = sharp.at(start, signs)
-    for steps in range(STEPS):
+    for steps in range(int(min(STEPS, MOST_WORK // (sharp.A.hi.size * start.hi.size * start.hi.shape[0]) + 1))):
         free = (signs != 0.0) | (sharp.lasso == 0.0)
         H = sharp.hessian(here)
         step, pivots = sharp.newton(here, H, free, least)
@@ -152,7 +154,7 @@ def _lowest(sharp: SharpObjective, start: Twofold, least: float, enough: float) 
         bound, square = sharp.bound(here, step)
         left, passed, where = sharp.passed(here, H, step, free)
         found = Lowest(here, bound + (2.0 * left + passed) * here.value, square, pivots, least, signs, steps)
-        wanted = (ENOUGH if steps else enough) * here.value
+        wanted = (ENOUGH if steps else first) * here.value
         if found.bound <= wanted:
             break
         if bound <= wanted and passed > PASSED:  # the minimum on this face, but not of all

@@ -163,7 +163,8 @@ class LinearClassifier(CallbackSupportMixin, LinearPredictions, SparseCoefMixin,
             solver = start_solver(model.n_rows, model.n_features, model.n_outputs)
         else:
             solver = dataclasses.replace(proximal("auto")[0], tol=START_TOL, max_iter=20)
-        found = solver.minimize(sample, theta0)
+        with solver_threads(solver):
+            found = solver.minimize(sample, theta0)
         if found.status is Status.INTERRUPTED:
             raise KeyboardInterrupt  # there is no iterate on all rows that could be kept
         if problem.ordinary:

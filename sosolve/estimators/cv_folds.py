@@ -138,7 +138,7 @@ def fit_fold(search: Search, rows: tuple[np.ndarray, np.ndarray], threads: int) 
     threads : int
         Of the kernels.
     """
-    template, problem, Cs, l1_ratios = search[:4]
+    template, problem, Cs, l1_ratios = search.template, search.problem, search.Cs, search.l1_ratios
     train, test = rows
     check_in_memory(problem)
     with thread_limit(threads), np.errstate(all="ignore"):
@@ -177,12 +177,12 @@ class _LeftOutPredictions(LogisticRegression):
     """A classifier that answers for its own rows as if each had been left out; made by `fit_left_out`."""
 
     def _scores(self, X, method: str, offset=None) -> np.ndarray:
-        return self.z_
+        return self.z_.copy()  # probabilities are written over scores
 
 
 def fit_left_out(search: Search, threads: int) -> tuple[Fold, list[LeftOut]]:
     """Return the path of all rows, scored on the predictions of each row without it, as one fold; and these."""
-    template, problem, Cs = search[:3]
+    template, problem, Cs = search.template, search.problem, search.Cs
     order, all_rows = np.argsort(Cs, kind="stable"), np.arange(problem.X.shape[0])
     left: list[Any] = [None] * len(Cs)
     fitted: list[Any] = [None] * len(Cs)

@@ -27,7 +27,7 @@ NEARLY_SINGULAR = 1e-10
 #: Damped Newton steps in the intercepts alone, from anywhere.
 MAX_SHIFTS = 60
 #: Entries of X in a row for each output from which all predictors are kept in double precision.
-KEPT = 20
+DOUBLE_FROM = 20
 
 
 def duality(facts: Facts, value: float) -> float:
@@ -81,7 +81,7 @@ class _DualRows:
         self.facts, self.point = facts, facts.point.parts[0]
         self.term = term = self.point.term
         # any margins make a dual point, and the gap feels the square of their rounding
-        rounded = term.shares_rows and not term.keeps_margins and term.entries < KEPT * facts.K
+        rounded = term.shares_rows and not term.keeps_margins and term.entries < DOUBLE_FROM * facts.K
         self.margins = self.point.rounded_margins() if rounded else self.point.margins
         self.shift = np.zeros(facts.K)
         #: For the losses of a block: few of them are not worth a compilation.

@@ -54,9 +54,10 @@ def checked_data(estimator: BaseEstimator, X: Any, y: Any, xp: Any, look: bool) 
 
 #: What to do about data that scikit-learn refuses, by words of its message.
 REMEDIES = {
-    "could not convert string": "Expected numbers in all columns: encode categories, for instance by a OneHotEncoder "
-    "in a ColumnTransformer.",
-    "Input y contains": "Expected finite values: leave these rows out, keep = np.isfinite(y).",
+    "could not convert string": "Expected numbers: convert dates and text, and encode categories, for instance by a "
+    "OneHotEncoder in a ColumnTransformer.",
+    "Input y contains": "Expected a value for each row: leave the others out, keep = np.isfinite(y), or for text "
+    "~pandas.isna(y).",
     "Input X contains infinity": "Expected finite values: look for a division by zero or a logarithm of it.",
 }
 

@@ -31,8 +31,8 @@ def classes_and_codes(y: Array) -> tuple[Array, Array]:
     Parameters
     ----------
     y : array of shape (n,)
-        Codes 0 .. K - 1 of the platform's index type come back as they are, without a copy; of two other whole numbers
-        or strings the index takes a byte.
+        Codes 0 .. K - 1 of the platform's index type come back as they are, without a copy; of two neighbouring
+        whole numbers or two strings the index takes a byte.
 
     Returns
     -------

@@ -87,6 +87,8 @@ class Problem:
             wanted = "cpu"
         self.given, self.placement = X, there or placed(X, wanted, n_outputs, self.name, xp, where)
         self.X, self.xp, self.device = self.placement.X, self.placement.xp, self.placement.device
+        if self.xp is not np and is_numpy_array(codes):
+            codes = codes.astype(np.intp, copy=False)  # PyTorch takes no rows by bytes
         self.codes = codes if self.xp is np and is_numpy_array(codes) else self.moved(codes)
         wide = None if offset is None else checked_offset(offset, X.shape[0], self.n_classes)
         #: Of the outputs of the model, shape (n,) or (n, K).

@@ -46,7 +46,7 @@ class SharpObjective:
     """
 
     def __init__(self, problem: Problem):
-        self.problem, model = problem, problem.model
+        model = problem.model
         weights = np.broadcast_to(to_host(problem.weights), problem.codes.shape)
         live = weights > 0.0
         X = problem.X.toarray() if hasattr(problem.X, "toarray") else problem.X
@@ -110,7 +110,8 @@ class SharpObjective:
         """Return losses, probabilities (n, K), residuals and their squared noise."""
         rows = np.arange(len(self.s))
         D = Z - Z[rows, self.y][:, None]
-        top = D.hi.max(axis=1)
+        first = D.hi.argmax(axis=1)
+        top = D.hi[rows, first]
         E = np.exp(D.hi - top[:, None]) * (1.0 + _small(D.lo))
         total = E.sum(axis=1)
         P = E / total[:, None]
@@ -118,7 +119,8 @@ class SharpObjective:
         R.hi[rows, self.y] = 0.0
         R[rows, self.y] = -R.total(1)  # so that rows sum to 0 in 32 digits: what classes share has no curvature
         noise = float((self.s * np.exp(np.minimum(top, 600.0)) * total).sum())
-        return np.log(total) + top, P, R, noise
+        E[rows, first] = D.lo[rows, first]
+        return np.log1p(E.sum(axis=1)) + top, P, R, noise
 
     def hessian(self, at: At) -> Twofold:
         """Return the Hessian, of shape (K q, K q)."""

@@ -51,7 +51,8 @@ def solver_threads(solver: Solver) -> contextlib.AbstractContextManager:
     Threads of BLAS keep a core busy for a while after each call, in which the kernels need it: a pass over 50 000 x 500
     took 13 ms for 10.
     """
-    solves = getattr(solver, "preconditioner", "") == "cholesky"
+    kind = getattr(solver, "preconditioner", "")
+    solves = kind == "cholesky" or (kind == "auto" and getattr(solver, "dense_size", 0) > 0)
     return one_blas_thread() if solves else contextlib.nullcontext()
 
 

@@ -38,7 +38,8 @@ class Loss:
     fused : str
         Name of a kernel that yields value, gradient and curvature of a linear model in one pass; "" for none.
     fused_into : str
-        Name of a kernel that does so without z, and writes the curvature to an array that it is given; "" for none.
+        Name of a kernel that takes, after the options, an array for the curvature, an offset or None, and whether to
+        return z; "" for none.
     shared_dtype : str
         Of that array: single precision where the curvature keeps its relative accuracy when it is rounded.
     rowless : str

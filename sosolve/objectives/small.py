@@ -71,7 +71,10 @@ class CopiedModel(LinearModel):
         centre = mean if fit_intercept else None
         LinearModel.__init__(model, X, n_outputs, fit_intercept, centre, scale, (spread / scale) ** 2)
         model.raw_moments = raw
-        model._keep(rows, columns, shift)
+        if mean is raw[0]:
+            model._keep(rows, columns, shift)
+        else:  # deviations from an outlier have lost the digits of the others
+            model._keep(rows, X.T)
         return model
 
     def restricted(self, index: Any) -> CopiedModel:

@@ -87,7 +87,8 @@ def backtrack(
     max_trials : int, default=40
     stretch : bool, default=False
         Where the full step is accepted and leaves more than a few hundredths of the slope, try the minimiser of the
-        cubic beyond it, up to three times as long: one trial more, for solvers whose steps cost far more than that.
+        cubic beyond it, up to three times as long: one trial more, and two passes where it is refused
+        and points share their rows, for solvers whose steps cost far more than that.
 
     Returns
     -------

@@ -183,7 +183,8 @@ class NewtonCG(InexactNewton):
     Solves H s = -g to the relative accuracy eta_k in the norm of M^-1, then searches along s from t = 1.
     An iteration whose full step is taken costs (CG iterations + 1) passes over the data. It begins with steps along
     -M^-1 g, corrected by the changes of the gradient, for one pass each: with the factor that a fit to a sample of the
-    rows has left as long as every step reduces g'M^-1 g tenfold, with the M of the start as long as each halves it.
+    rows has left as long as every step reduces g'M^-1 g tenfold, with the M of the start as long as each
+    halves the squared decrement g'Bg of its own model and wins most of what that predicts.
 
     References
     ----------
@@ -322,7 +323,7 @@ class NewtonCholesky(Solver):
         record: dict[str, Any] = dict(predicted=-0.5 * slope, decrement=math.sqrt(max(-slope, 0.0)), damping=shift)
         if factor.origin is point and self.converged(point, -0.5 * slope):
             return Step(point, factor, False, Status.CONVERGED, **record)
-        step = line_search_step(point, None, d, slope, self.stretch, **record)
+        step = line_search_step(point, None, d, slope, stretch=self.stretch, **record)
         if step.accepted and shift == 0.0:
             drift = getattr(step.point, "drift", None)
             c = drift(factor.origin) if drift else math.inf

@@ -130,7 +130,7 @@ class ProximalNewton(Solver):
         record: dict[str, Any] = dict(predicted=-0.5 * slope, decrement=math.sqrt(max(-slope, 0.0)), damping=shift)
         if self.converged(point, -0.5 * slope):
             return Step(point, state, False, Status.CONVERGED, **record)
-        return line_search_step(point, state, d, slope, True, **record)
+        return line_search_step(point, state, d, slope, stretch=True, **record)
 
     def _newton_step(self, point: Any, state: ModelState) -> Step:
         """Return a proximal Newton step in all parameters."""

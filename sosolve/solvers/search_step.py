@@ -11,7 +11,7 @@ from .base import Step
 from .line_search import ROUNDING, LineSearch, backtrack
 
 
-def line_search_step(point: Point, state: object, d: Array, slope: float, stretch: bool = False, **record) -> Step:
+def line_search_step(point: Point, state: object, d: Array, slope: float, *, stretch: bool = False, **record) -> Step:
     """Return the step along a descent direction by backtracking, t = 1 first.
 
     Parameters

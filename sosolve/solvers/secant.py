@@ -25,10 +25,10 @@ GAIN, RATIO = 0.5, 0.7
 #: By what factor one step may fall behind that where those before it were ahead, with a factorised Hessian: it takes
 #: dense X of one output, whose evaluations cost no more than products.
 CREDIT = 4.0
-#: The same where M is the factor of a sample: by what factor a step must reduce g'M^-1 g for another one, and s'y its
+#: Of `secant_step`: by what factor a step must reduce g'M^-1 g for another one, and s'y its
 #: pair must have relative to y'M^-1 y; pairs before quotients are trusted, and by what factor they are distrusted.
 SAMPLE_GAIN, SAMPLE_CURVATURE = 0.1, 0.1
-SURE_PAIRS, SURE_FACTOR = 2, 4.0
+SURE_PAIRS, SURE_PAIRS_FACTOR = 2, 4.0
 #: Relative residual of the conjugate gradients that confirm the end, and pairs that are kept.
 CONFIRMED, MOST_PAIRS = 0.1, 20
 
@@ -76,7 +76,7 @@ def learning_step(solver: InexactNewton, point: Point, state: CGState) -> Step |
     if pairs and state.kind == "cholesky":
         measure = max(measure, min(-CREDIT * slope, GAIN * state.grad_size**2))
     kept = (*pairs, pair)[-MOST_PAIRS:] if pair[2] > 0.0 else None
-    state = replace(state, pairs=kept, grad_size=math.sqrt(measure))
+    state = replace(state, pairs=kept, grad_size=math.nan if kept is None else math.sqrt(measure))
     return Step(trial, state, True, ratio=actual / record["predicted"], **record)
 
 
@@ -110,6 +110,6 @@ def secant_step(solver: InexactNewton, point: Point, state: CGState) -> Step | N
         return step
     flattest = min(state.flattest, yMy / sy)
     step.state = replace(state, pairs=(*pairs, (s, y, sy)), flattest=flattest)
-    if len(pairs) + 1 >= SURE_PAIRS and solver.converged(step.point, SURE_FACTOR * 0.5 * after / flattest):
+    if len(pairs) + 1 >= SURE_PAIRS and solver.converged(step.point, SURE_PAIRS_FACTOR * 0.5 * after / flattest):
         step.status = Status.CONVERGED
     return step

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import scipy.special
 from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import get_scorer
@@ -11,6 +12,7 @@ from sklearn.preprocessing import scale
 
 from sosolve import LogisticRegression, LogisticRegressionCV
 from sosolve.estimators import alo
+from sosolve.estimators.cv_folds import _LeftOutPredictions
 from sosolve.estimators.problem import Problem
 
 COMMON = dict(Cs=[0.01, 0.1, 1.0, 10.0, 100.0], l1_ratios=(0,), scoring="neg_log_loss", use_legacy_attributes=False)
@@ -158,3 +160,13 @@ def test_columns_that_depend_on_others():
     np.testing.assert_allclose(twice.scores_, plain.scores_, rtol=1e-3)
     with pytest.raises(ValueError, match="not positive definite; leave-one-out needs one: use folds"):
         alo._safe_cholesky(-np.eye(3))
+
+
+def test_left_out_predictions_may_be_asked_for_twice():
+    """Large arrays of scores are written over with probabilities: not those that are kept."""
+    estimator = _LeftOutPredictions()
+    estimator.classes_, estimator.z_ = np.arange(3), np.random.default_rng(0).standard_normal((6000, 3))
+    X = np.zeros((6000, 1))
+    once = estimator.predict_proba(X)
+    np.testing.assert_array_equal(estimator.predict_proba(X), once)
+    np.testing.assert_allclose(once, scipy.special.softmax(estimator.z_, axis=1), rtol=1e-12)

@@ -1,7 +1,10 @@
 """Small fits at the limits of double precision: looked at with twice the digits, solved, or told."""
 
+import math
 import warnings
+from dataclasses import replace
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from sosolve import LogisticRegression
 from sosolve.estimators.audit import audited
 from sosolve.estimators.certificate import certify
 from sosolve.estimators.problem import Problem
+from sosolve.estimators.sharp import SharpObjective
 from sosolve.estimators.twofold import Twofold, cholesky, solved
 from sosolve.solvers import NewtonCholesky, ProximalNewton
 
@@ -105,6 +109,27 @@ def test_the_audit_goes_on_to_the_minimum(settings, K):
     assert found.value == pytest.approx(best.value, rel=1e-9)
     assert found.relative_bound < 1e-9
     assert result.converged
+
+
+def test_a_loose_tolerance_that_is_met_is_no_stall():
+    """What is asked for is proved, however little that is."""
+    Z, y = drawn(0)
+    clf = LogisticRegression(tol=0.05)
+    problem = Problem(clf, Z, y, None, 1.0, 0.0)
+    result = NewtonCholesky().minimize(problem.objective, problem.start(clf))
+    result.theta = 0.93 * result.theta
+    proof = replace(certify(problem, result), bound=math.inf)
+    found = audited(problem, result, proof, 0.05, range(Z.shape[1]))
+    assert 1e-3 < found.relative_bound < 1e-2
+    assert result.converged
+
+
+def test_losses_of_rows_that_are_all_but_certain_keep_their_digits():
+    """exp(-40) and less, which one plus it would swallow."""
+    Z = np.array([[40.0, 0.0, -1.0], [0.0, 300.0, 1.0]])
+    rows = SimpleNamespace(s=np.ones(2), y=np.array([0, 1]))
+    losses, *_ = SharpObjective._softmax(rows, Twofold(Z))
+    np.testing.assert_allclose(losses, [math.exp(-40.0) + math.exp(-41.0), math.exp(-300.0) + math.exp(-299.0)], 1e-14)
 
 
 def test_single_precision_that_cannot_hold_the_coefficients():

@@ -80,6 +80,15 @@ def test_tiny_and_constant_columns_take_the_careful_moments():
     np.testing.assert_allclose(copied.scale, plain.scale, rtol=1e-12)
 
 
+@pytest.mark.parametrize("far", [1e10, 1e16])
+def test_an_outlier_in_the_first_row_costs_the_others_no_digits(far):
+    """The copy is made from the data where deviations from the first row have lost them."""
+    data = RNG.standard_normal((200, 3))
+    data[0] = far
+    model = CopiedModel.standardised(data, np.array([1.0 / 200]))
+    np.testing.assert_allclose(model.A[:, :3], (data - model.mean) / model.scale, rtol=1e-13, atol=1e-14)
+
+
 def test_what_suits():
     assert suits(X)
     assert not suits(np.full((3, 2), 1e308))
