@@ -52,6 +52,8 @@ def checked_data(estimator: BaseEstimator, X: Any, y: Any, xp: Any, look: bool) 
         )
 
 
+#: Entries of X from which a pass for the check of NaN and inf is saved.
+FINITE_LATER = 1_000_000
 #: What to do about data that scikit-learn refuses, by words of its message.
 REMEDIES = {
     "could not convert string": "Expected numbers: convert dates and text, and encode categories, for instance by a "
@@ -178,3 +180,8 @@ def summed(X: Any) -> Any:
     X = X.copy()
     X.sum_duplicates()
     return X
+
+
+def may_look_later(X: Any) -> bool:
+    """Return whether the first pass finds NaN and inf on its way, so that no pass is spent on them: large data."""
+    return isinstance(X, np.ndarray) and X.ndim == 2 and X.shape[0] >= X.shape[1] and X.size >= FINITE_LATER

@@ -24,14 +24,12 @@ from ..objectives.thin import ThinModel, pays
 from ..protocols import Array, Point
 from .auto import START_CLASS, start_share
 from .device_csr import is_there, placed_there, stand_in
-from .inputs import check_indices, checked_data, refuse_masked, refuse_missing, summed
+from .inputs import check_indices, checked_data, may_look_later, refuse_masked, refuse_missing, summed
 from .labels import classes_and_codes
 from .offsets import checked_offset
 from .penalty import PenaltyTerms
 from .placement import Placement, on_host, placed
 
-#: Entries of X from which a pass for the check of NaN and inf is saved.
-FINITE_LATER = 1_000_000
 #: Rows at least in the sample that gives the basis of such data, and its largest share of all rows: it is a copy.
 SAMPLE_LEAST, SAMPLE_MOST = 2_000, 0.1
 #: Parameters of standardised columns from which a warm start is compared with the other one.
@@ -62,7 +60,7 @@ class Problem:
     ):
         # 1. Arrays in one library, checked
         self.name = type(estimator).__name__
-        found_later = not careful and _may_look_later(X)
+        found_later = not careful and may_look_later(X)
         self.unseen = found_later  # whether there may be NaN, inf or far outliers in X
         wanted = estimator.device
         X, y, sample_weight, there = self._brought(X, y, sample_weight, wanted)
@@ -395,8 +393,3 @@ class Problem:
         """The smallest of the weights that are not zero."""
         xp = self.xp
         return float(xp.min(xp.where(self.weights > 0.0, self.weights, xp.max(self.weights))))
-
-
-def _may_look_later(X: Any) -> bool:
-    """Return whether the first pass finds NaN and inf on its way, so that no pass is spent on them: large data."""
-    return isinstance(X, np.ndarray) and X.ndim == 2 and X.shape[0] >= X.shape[1] and X.size >= FINITE_LATER

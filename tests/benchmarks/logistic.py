@@ -228,6 +228,33 @@ def everybody(kept: dict, gap: float) -> list[str]:
     return lines
 
 
+def memory_of(kept: dict) -> list[str]:
+    """Return what is said of the memory of fits."""
+    text = ["", "## Memory of a fit beyond X, as a fraction of X", "", "| case | peak |", "|---|---|"]
+    text += [f"| {name} | {case['memory']:.3f} |" for name, case in kept["cases"].items()]
+    text += [
+        "",
+        "A fit of two classes keeps a byte for each label, one array of n curvatures in single precision (two "
+        "from 20 columns on), and from 100 columns on n predictors in double precision for each of two points; "
+        "weights and an offset are an array of n each. Softmax keeps one array of n x K probabilities in single "
+        "precision, K / (2 d) of a float64 X: with 100 classes and 200 columns that alone is a quarter, and from "
+        "five columns to a class on a tenth. It is the floor of a fit whose products with the curvature form no "
+        "probabilities again. The gradients of the threads (8 K d numbers where rows are few), the preconditioner"
+        " and blocks of rows are the rest. A dual point, for the bound of long fits, takes the place of the "
+        "probabilities. A sample of at most 8 % of the rows is copied, and given back before. A matrix of n x n, "
+        "of wide data, is n / d of X; three or four are needed.",
+    ]
+    if "large" in kept:
+        large = kept["large"]
+        text += [
+            "",
+            f"{LARGE[0]} x {LARGE[1]}, {LARGE[2]} classes, X of {large['x'] / 2**20:.0f} MiB: the process holds "
+            f"{large['before'] / 2**20:.0f} MiB before the fit and {large['peak'] / 2**20:.0f} MiB at most in it, "
+            f"{(large['peak'] - large['before']) / large['x']:.2f} of X more ({large['passes']:.0f} passes).",
+        ]
+    return text
+
+
 def write(kept: dict) -> str:
     """Write the tables and the picture of all that is kept, and return the text."""
     sizes = sorted({case["size"] for case in kept["cases"].values()})
@@ -253,28 +280,7 @@ def write(kept: dict) -> str:
         text += ["", "## Hard cases, to a relative gap of 1e-07", "", *report(kept, 1e-7, EXTRA)]
     for gap in (1e-3, 1e-7):
         text += ["", f"## Everybody, seconds to a relative gap of {gap:g}", "", *everybody(kept, gap)]
-    text += ["", "## Memory of a fit beyond X, as a fraction of X", "", "| case | peak |", "|---|---|"]
-    text += [f"| {name} | {case['memory']:.3f} |" for name, case in kept["cases"].items()]
-    text += [
-        "",
-        "A fit of two classes keeps a byte for each label, one array of n curvatures in single precision (two "
-        "from 20 columns on), and from 100 columns on n predictors in double precision for each of two points; "
-        "weights and an offset are an array of n each. Softmax keeps one array of n x K probabilities in single "
-        "precision, K / (2 d) of a float64 X: with 100 classes and 200 columns that alone is a quarter, and from "
-        "five columns to a class on a tenth. It is the floor of a fit whose products with the curvature form no "
-        "probabilities again. The gradients of the threads (8 K d numbers where rows are few), the preconditioner"
-        " and blocks of rows are the rest. A dual point, for the bound of long fits, takes the place of the "
-        "probabilities. A sample of at most 8 % of the rows is copied, and given back before. A matrix of n x n, "
-        "of wide data, is n / d of X; three or four are needed.",
-    ]
-    if "large" in kept:
-        large = kept["large"]
-        text += [
-            "",
-            f"{LARGE[0]} x {LARGE[1]}, {LARGE[2]} classes, X of {large['x'] / 2**20:.0f} MiB: the process holds "
-            f"{large['before'] / 2**20:.0f} MiB before the fit and {large['peak'] / 2**20:.0f} MiB at most in it, "
-            f"{(large['peak'] - large['before']) / large['x']:.2f} of X more ({large['passes']:.0f} passes).",
-        ]
+    text += memory_of(kept)
     folder = ROOT / "doc" / "benchmarks"
     if draw_profile(kept, (1e-3, 1e-7), folder / "profile.png"):
         text += [
