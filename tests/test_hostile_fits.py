@@ -2,14 +2,17 @@
 
 import functools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 import scipy.optimize
 from scipy.optimize import OptimizeWarning
+from scipy.sparse import csr_array
 from sklearn.exceptions import ConvergenceWarning
 
 from sosolve import NonlinearLeastSquares, curve_fit, fit_curves, least_squares, minimize
+from sosolve.scipy_api.curve_end import flat_directions, kicked
 from sosolve.scipy_api.failures import FitError
 
 X = np.linspace(0.0, 4.0, 40)
@@ -183,6 +186,77 @@ def test_a_minimum_at_a_kink_is_returned_with_a_warning(model):
     assert np.sum((broken(x, *popt) - y) ** 2) <= np.sum((broken(x, *theirs) - y) ** 2)
     assert popt[3] == pytest.approx(x[24], rel=1e-9)
     assert np.isfinite(pcov).all()
+
+
+@pytest.mark.parametrize(
+    ("keywords", "what"),
+    [({"jac_sparsity": csr_array(np.ones((40, 4)))}, "sum of squares"), ({"loss": "soft_l1", "f_scale": 0.1}, "loss")],
+    ids=["sparse", "robust"],
+)
+def test_a_kink_is_seen_whatever_is_minimised(keywords, what):
+    """Sparse Jacobians have one too, and a robust loss has a V where the sum of squares may have none."""
+    x = np.linspace(0.0, 10.0, 40)
+    y = broken(x, 1.0, 0.5, -1.2, 6.2) + 0.1 * np.random.default_rng(0).standard_normal(40)
+    with pytest.warns(OptimizeWarning, match=rf"The {what} has a kink at its minimum, .* parameters \[3\]"):
+        popt, _, info, *_ = curve_fit(broken, x, y, [0.0, 1.0, -1.0, 5.0], full_output=True, **keywords)
+    assert popt[3] == pytest.approx(x[24], rel=1e-6)
+    assert info["fjac"].shape == (4, 40)
+
+
+def test_flat_directions_of_many_points_take_little_memory():
+    tracemalloc.start()
+    directions = flat_directions(np.ones((20_000, 2)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10e6
+    assert np.abs(directions).ravel() == pytest.approx([math.sqrt(0.5)] * 2, rel=1e-12)
+    assert directions[0, 0] == pytest.approx(-directions[1, 0], rel=1e-12)
+
+
+def test_points_off_a_saddle_stay_inside_of_the_box():
+    """The farthest first, a tenth of a parameter away; none where no direction is flat."""
+    theta, directions = np.array([1.0, 2.0]), np.array([[1.0], [0.0]])
+    assert [point.tolist() for point in kicked(theta, np.zeros((2, 0)), {})] == []
+    assert [point.tolist() for point in kicked(theta, directions, {})] == [[1.1, 2.0], [0.9, 2.0]]
+    box = {"lower": np.array([0.5, 0.0]), "upper": np.array([1.0, 3.0])}
+    assert [point.tolist() for point in kicked(theta, directions, box)] == [[0.9, 2.0], [1.0, 2.0]]
+
+
+@pytest.mark.parametrize("keywords", [{"callback": True}, {"max_nfev": 8}, {"max_nfev": 8, "f_scale": 1.0}])
+def test_a_fit_that_was_told_to_end_gets_no_second_look(keywords):
+    """Two equal terms leave the Jacobian singular, and a fit from beside the saddle would be another fit."""
+    calls, y = [], np.exp(-X) + 2.0 * np.exp(-3.0 * X)
+
+    def stop(intermediate_result):
+        calls.append(intermediate_result.nit)
+        raise StopIteration
+
+    def two(x, a, b, c, d):
+        two.count += 1
+        return a * np.exp(-b * x) + c * np.exp(-d * x)
+
+    two.count = 0
+    more = {**keywords, "callback": stop} if "callback" in keywords else keywords
+    with pytest.raises(FitError, match="callback|maximum number"):
+        curve_fit(two, X, y, np.ones(4), **more)
+    assert len(calls) == ("callback" in keywords)
+    assert two.count <= 50
+
+
+def test_a_second_look_is_silent(capsys):
+    """The caller asked for one fit: one summary is printed, and steps of one fit are reported."""
+    steps = []
+    popt, _ = curve_fit(
+        lambda x, a, b, c, d: a * np.exp(-b * x) + c * np.exp(-d * x),
+        X,
+        np.exp(-X) + 2.0 * np.exp(-3.0 * X),
+        np.ones(4),
+        verbose=1,
+        callback=lambda intermediate_result: steps.append(intermediate_result.nit),
+    )
+    assert sorted(popt) == pytest.approx([1.0, 1.0, 2.0, 3.0], rel=1e-6)
+    assert capsys.readouterr().out.count("initial cost") == 1
+    assert steps == sorted(set(steps))
 
 
 def test_a_wrong_jacobian_is_no_kink():

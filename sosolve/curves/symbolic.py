@@ -125,15 +125,15 @@ class _Builder:
             weight = self.sympy.Add(*parts.pop(symbol, ()))
             if weight == 0:
                 continue
+            is_masked = weight.has(F.where, F.masked) or not masked.isdisjoint(weight.free_symbols)
             if not (weight.is_Number or weight.is_Symbol or (-weight).is_Symbol):
-                is_masked = weight.has(F.where, F.masked) or not masked.isdisjoint(weight.free_symbols)
                 weight = self.name((weight,), "w")
                 if is_masked:
                     masked.add(weight)
             for term in self.sums[symbol]:
                 for inner in sorted(term.free_symbols & moving, key=str):
                     slope = term.diff(inner)
-                    parts[inner].append(weight * slope if weight not in masked else _masked(F, weight, slope))
+                    parts[inner].append(_masked(F, weight, slope) if is_masked else weight * slope)
         return [self.sympy.Add(*parts.get(symbol, ())) for symbol in wrt]
 
 

@@ -15,6 +15,7 @@ from ..inference import Covariance
 from ..linalg import column_norms, norm, pivoted_qr
 from . import checks
 from .curve_data import CurveData
+from .jacobian_check import dense_jacobian
 from .outcome import CODES, STALLED_CODE
 
 #: Length of residuals that are rounding, relative to y; of a column that is, relative to the longest it was.
@@ -133,7 +134,7 @@ def flat_directions(jac: np.ndarray) -> np.ndarray:
     """
     lengths = column_norms(jac)
     scale = np.where(lengths > 0.0, lengths, 1.0)
-    _, size, right = np.linalg.svd(jac / scale, full_matrices=True)
+    _, size, right = np.linalg.svd(jac / scale, full_matrices=jac.shape[0] < jac.shape[1])
     weak = np.append(size, np.zeros(right.shape[0] - size.shape[0])) <= FLAT * size[0]
     directions = right[weak].T / scale[:, None]
     return directions / column_norms(directions)
@@ -189,7 +190,7 @@ def matrix_of(found: Covariance, advice: str, formula: Any) -> np.ndarray:
 def info_of(outcome: OptimizeResult) -> dict[str, Any]:
     """Return MINPACK's dictionary: fjac holds the columns of R as rows, ipvt counts from 1."""
     m, p = outcome.jac.shape
-    factor = pivoted_qr(np.asarray(outcome.jac), outcome.fun)
+    factor = pivoted_qr(dense_jacobian(outcome.jac), outcome.fun)
     fjac = np.zeros((p, m))
     fjac[:, : factor.R.shape[0]] = factor.R.T
     return {

@@ -30,6 +30,8 @@ from .watch import Watch, run
 
 #: Keywords of the fit itself; any other one goes to `least_squares`.
 OWN = frozenset({"ftol", "xtol", "gtol", "max_nfev", "factor", "epsfcn"})
+#: Keywords by which a fit speaks with the caller, who asked for one fit.
+SPOKEN = frozenset({"callback", "verbose"})
 #: Tests of a model that works in float32.
 LOW_FTOL, LOW_XTOL = 1e-7, 1e-5
 #: Where the caller gives no tolerances: those of `sosolve.LevenbergMarquardt`.
@@ -49,7 +51,8 @@ def minimum(task: CurveTask) -> tuple[OptimizeResult, Covariance]:
         fit, task = _by_least_squares, replace(task, keywords=_with_scale(task))
     outcome = fit(task)
     uncertain = _uncertainty(outcome, task)
-    if uncertain.null_vectors.shape[1]:
+    told_to_end = outcome.status == -2 or (outcome.status == 0 and "max_nfev" in task.keywords)
+    if uncertain.null_vectors.shape[1] and not told_to_end:
         other = _second_look(fit, task, outcome)
         if other is not None:
             return other, _uncertainty(other, task)
@@ -62,6 +65,7 @@ def _second_look(fit: Callable, task: CurveTask, outcome: OptimizeResult) -> Opt
     with np.errstate(all="ignore"):
         costs = [_cost(task, start) for start in starts]
     best = [starts[int(np.argmin(costs))]] if starts else []
+    task = replace(task, keywords={name: value for name, value in task.keywords.items() if name not in SPOKEN})
     for start in (*best, shaken(task.theta, task.box)):
         try:
             other = fit(replace(task, theta=start))

@@ -8,8 +8,11 @@ import numpy as np
 from scipy.optimize import OptimizeResult
 
 from ..linalg import column_norms, norm
+from ..objectives.robust import RobustLoss
 from .curve_task import CurveTask
+from .jacobian_check import dense_jacobian
 from .outcome import STALLED_CODE
+from .residual_task import robust_loss
 
 #: Relative reduction of the sum of squares that ends SciPy's fits, and steps in a row for which it must not be more.
 SLOW, IN_A_ROW = 1.49e-8, 10
@@ -29,8 +32,9 @@ def why_at_rest(task: CurveTask, outcome: OptimizeResult) -> str:
     outcome : OptimizeResult
     """
     if outcome.status == STALLED_CODE and (bent := _bends(task, outcome)):
+        what = "sum of squares" if task.keywords.get("loss", "linear") == "linear" else "loss"
         return (
-            f"The sum of squares has a kink at its minimum, where the model bends with parameters {bent}: no errors "
+            f"The {what} has a kink at its minimum, where the model bends with parameters {bent}: no errors "
             "hold on both sides of it, those returned are of one"
         )
     if outcome.status == 0 and not ENDS & task.keywords.keys() and _is_slow(outcome):
@@ -48,18 +52,19 @@ def _is_slow(outcome: OptimizeResult) -> bool:
 
 
 def _bends(task: CurveTask, outcome: OptimizeResult) -> list[int]:
-    """Return the parameters along which r'r has the form of a V: slopes that do not fall with the step."""
+    """Return the parameters along which the objective has the form of a V: slopes that do not fall with the step."""
     theta, r, bent = outcome.x, outcome.fun, []
+    loss = robust_loss(task.keywords.get("loss", "linear"), task.keywords.get("f_scale", 1.0))
     with np.errstate(all="ignore"):
-        for j, length in enumerate(column_norms(np.asarray(outcome.jac)).tolist()):
-            rises = [_rise(task, theta, j, step * norm(r) / length, r) for step in STEPS] if length > 0.0 else [0.0]
+        for j, length in enumerate(column_norms(dense_jacobian(outcome.jac)).tolist()):
+            rises = [_rise(task, theta, j, step * norm(r) / length, r, loss) for step in STEPS] if length > 0.0 else [0.0]
             if 0.0 < 0.5 * rises[0] <= rises[-1] <= 2.0 * rises[0] < math.inf:
                 bent.append(j)
     return bent
 
 
-def _rise(task: CurveTask, theta: np.ndarray, j: int, step: float, r: np.ndarray) -> float:
-    """Return the lesser slope of r'r at which it rises to both sides along a parameter, NaN beyond the bounds."""
+def _rise(task: CurveTask, theta: np.ndarray, j: int, step: float, r: np.ndarray, loss: RobustLoss | None) -> float:
+    """Return the lesser slope of r'r, or of the robust loss, at which it rises to both sides along a parameter, NaN beyond the bounds."""
     slopes = []
     for side in (step, -step):
         moved = theta.copy()
@@ -70,5 +75,6 @@ def _rise(task: CurveTask, theta: np.ndarray, j: int, step: float, r: np.ndarray
             there = task.data.whitened(task.f(task.data.x, *moved) - task.data.y)
         except Exception:  # the model does not exist there, and nobody asked for that point
             return math.nan
-        slopes.append(float((there - r) @ (there + r)) / step)
+        rise = float((there - r) @ (there + r)) if loss is None else loss.value(there) - loss.value(r)
+        slopes.append(rise / step)
     return min(slopes)

@@ -93,8 +93,9 @@ def curve_fit(
     TypeError
         If there are fewer points than parameters (method "lm"), or f returns None.
     FitError
-        A RuntimeError, where the fit failed; its `result` holds the best point. A minimum at a kink of the model, and
-        a fit that creeps on where SciPy's would have stopped, are returned with an OptimizeWarning.
+        A RuntimeError, where the fit failed; its `result` holds the best point. A minimum at a kink of the model (of
+        the robust loss, where there is one), and a fit that creeps on where SciPy's would have stopped, are returned
+        with an OptimizeWarning.
 
     Notes
     -----

@@ -422,6 +422,9 @@ def test_a_branch_that_is_not_taken_leaves_no_trace():
         assert value[:3].tolist() == [5.0] * 3
         assert np.isfinite(J).all()
         assert (J[:3, 0 if text[0] == "w" else 1] == 0.0).all()
+    for text in ("where(x > c, exp(1 - (a*log(x - c) + b)), 0)", "where(x > c, d*(y0 - (a*log(x - c) + b))**2, 0)"):
+        formula = parse(text, 1)
+        assert (formula.jacobian(x, np.linspace(2.0, 3.0, formula.size))[:3] == 0.0).all()
     assert parse("where(1 <= x < c, a, 0)", 1).value(x, [4.0, 7.0]).tolist() == [0.0, 7.0, 7.0, 0.0]
     assert parse("where(x, a, b)", 1).value(x, [4.0, 7.0]).tolist() == [7.0, 4.0, 4.0, 4.0]
     assert parse("where(x == 1, a, b)", 1).jacobian(x, [4.0, 7.0]).T.tolist() == [[0, 1, 0, 0], [1, 0, 1, 1]]
