@@ -237,7 +237,7 @@ def test_a_fit_that_was_told_to_end_gets_no_second_look(keywords):
 
     two.count = 0
     more = {**keywords, "callback": stop} if "callback" in keywords else keywords
-    with pytest.raises(FitError, match="callback|maximum number"):
+    with pytest.raises(FitError, match=r"callback|maximum number"):
         curve_fit(two, X, y, np.ones(4), **more)
     assert len(calls) == ("callback" in keywords)
     assert two.count <= 50

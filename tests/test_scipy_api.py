@@ -1,6 +1,7 @@
 """curve_fit, least_squares and minimize: the contract, the hard data that fail elsewhere, the best point kept."""
 
 import functools
+import re
 import subprocess
 import sys
 import warnings
@@ -424,6 +425,8 @@ def test_columns_whose_names_the_formula_does_not_use():
         assert curve_fit("a*exp(-b*x) + c", {name: x}, y)[0] == pytest.approx(want)
     assert curve_fit("a*exp(-b*t) + c", {"t": x}, y)[0] == pytest.approx(want)
     assert curve_fit("a*x0 + b*x1", {0: x, "two words": x**2}, 3.0 * x - x**2)[0] == pytest.approx([3.0, -1.0])
+    table = {j: np.cos(j * x) for j in range(12)}  # a number in the formula names no column
+    assert curve_fit("a*x0 + 10*b*x1", table, 3.0 * table[0] - table[1])[0] == pytest.approx([3.0, -0.1])
     pd = pytest.importorskip("pandas")
     assert curve_fit("a*exp(-b*x) + c", pd.DataFrame({"time (s)": x}), y)[0] == pytest.approx(want)
 
@@ -433,15 +436,26 @@ def test_models_of_the_library_go_by_name():
     x = np.linspace(0.0, 4.0, 30)
     y = np.exp(-((x - 2.0) ** 2))
     np.testing.assert_allclose(curve_fit("gaussian", x, y)[0], [1.0, 2.0, np.sqrt(0.5)], rtol=1e-7)
-    with pytest.raises(ValueError, match="did you mean gaussian"):
+    with pytest.raises(ValueError, match=r"did you mean gaussian, .*; a constant is 1\*gausian"):
         curve_fit("gausian", x, y)
     with pytest.raises(ValueError, match="2 columns for the model 'gaussian', a curve over one predictor"):
         curve_fit("gaussian", np.stack([x, x]), y)
-    with pytest.raises(TypeError, match=r"curve_fit\(\) got .* 'weights': pass sigma=1/weights"):
-        curve_fit("a*x", x, y, weights=y)
+    for keywords, advice in (
+        (
+            {"weights": y},
+            "pass sigma=1/sqrt(weights) where they multiply squares (sosolve.fit_curves), sigma=1/weights",
+        ),
+        ({"sample_weight": y}, "pass sigma=1/sqrt(sample_weight)"),
+        ({"kwargs": {"c": 1.0}}, "bind further arguments with functools.partial"),
+    ):
+        with pytest.raises(TypeError, match=rf"curve_fit\(\) got .* '{min(keywords)}': {re.escape(advice)}"):
+            curve_fit("a*x", x, y, **keywords)
     with pytest.raises(TypeError, match="missing 1") as caught:
         curve_fit(lambda x, a, b: a * x + b, x, y, p0=[1.0])
     assert "one starting value for each parameter" in caught.value.__notes__[0]
+    with pytest.raises(TypeError, match="interp") as caught:  # the model's own call, not that of the model
+        curve_fit(lambda x, a: a * np.interp(x), x, y, p0=[1.0])
+    assert not any("starting value" in note for note in getattr(caught.value, "__notes__", ()))
 
 
 def test_default_starts_of_functions_are_told():
@@ -710,4 +724,4 @@ def test_warnings_name_the_line_of_the_caller(call):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         call()
-    assert {warning.filename for warning in caught} == {__file__}
+    assert {(warning.filename, warning.lineno) for warning in caught} == {(__file__, call.__code__.co_firstlineno)}

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..curves import CurveForm, Formula, library, parse
 from ..curves.grammar import normal, scan
-from .slips import add_remedy
+from .slips import REMEDIES, add_remedy
 
 
 class LinearColumns:
@@ -137,10 +137,7 @@ class CallableModel:
             return function(x, *theta)  # type: ignore[misc]
         except Exception as error:
             if isinstance(error, ValueError) and "read-only" in str(error):
-                raise ValueError(
-                    f"the model {_name_of(function)} writes into x; x holds the data of the fit and is read-only: work "
-                    "on a copy (x = x.copy()), or write without in-place operators such as x -= a"
-                ) from error
+                raise ValueError(f"the model {_name_of(function)} writes into x: {REMEDIES['read-only']}") from error
             error.add_note(self._where(function, theta))
             add_remedy(error)
             raise
@@ -214,7 +211,7 @@ def predictors_of(text: str, feature_names: Sequence[str] | None, d: int) -> int
     if feature_names is None:
         return d
     names = tuple(str(name) for name in feature_names)
-    odd = [name for name in names if not name.isidentifier() and len(name) > 1 and name in text]
+    odd = [name for name in names if not name.isidentifier() and any(map(str.isalpha, name)) and name in text]
     if odd:
         raise ValueError(
             f"received the column {odd[0]!r} in the formula {text!r}; expected names of letters, digits and "

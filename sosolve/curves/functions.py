@@ -160,13 +160,18 @@ FUNCTIONS: dict[str, Known] = {
         3,
         lambda c, u, v: u if c else v,
         (lambda F, c, u, v: 0, lambda F, c, u, v: F.where(c, 1, 0), lambda F, c, u, v: F.where(c, 0, 1)),
-        lambda s, c, u, v: s.Piecewise((u, c if isinstance(c, s.logic.boolalg.Boolean) else s.Ne(c, 0)), (v, True)),
+        lambda s, c, u, v: s.Piecewise((u, _condition(s, c)), (v, True)),
         "where({0}, {1}, {2})",
         "({1} if {0} != 0.0 else {2})",
         "({0} != 0.0 ? {1} : {2})",
         branches=True,
     ),
 }
+
+
+def _condition(s, c):
+    """Return a comparison as it is, a number that is not 0 as one; SymPy's symbols count as Booleans themselves."""
+    return c if isinstance(c, s.logic.boolalg.Boolean) and not c.is_Symbol else s.Ne(c, 0)
 
 
 def _radius(F, u, v):

@@ -28,9 +28,13 @@ CONSTANTS = {"pi": math.pi, "e": math.e}
 _TOKEN = re.compile(
     r"(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>[^\W\d]\w*)|(?P<sign>\*\*|[<>=!]=|[-+*/(),<>])"
 )
+_LOGIC = "write a chain such as 0 < x < c, or put a where into another"
 _HINTS = {
     "^": "write ** for a power",
-    "=": "give the right-hand side alone, without 'y ='",
+    "=": "give the right-hand side alone, without 'y ='; a comparison is ==, <= or >=",
+    "&": _LOGIC,
+    "|": _LOGIC,
+    "!": _LOGIC,
     "'": "write column names bare, without quotes",
     '"': "write column names bare, without quotes",
     "[": "use parentheses, and one name per parameter",
@@ -155,6 +159,7 @@ def scan(text: str) -> Iterator[tuple[str, str, int]]:
             raise refuse(text, at, f"{token + after!r}", "a decimal number followed by a sign", advice)
         if kind == "name" and (keyword.iskeyword(token) or not token.isidentifier() or token.startswith("__")):
             advice = "choose another name: a Python identifier that is no keyword and begins with no double underscore"
+            advice = _LOGIC if token in ("and", "or", "not") else advice
             raise refuse(text, at, f"the word {token!r}", "names of predictors, parameters and functions", advice)
         yield kind, token, at
         at = found.end()

@@ -152,11 +152,16 @@ def model(name: str) -> CurveForm:
     """
     if name in _LIBRARY:
         return _LIBRARY[name]
+    raise _unknown(name)
+
+
+def _unknown(name: str, more: str = "") -> ValueError:
+    """Return the refusal of a name, with the closest ones and more advice."""
     close = get_close_matches(str(name), _LIBRARY, n=3)
     advice = f"did you mean {', '.join(close)}" if close else "choose one, or write a formula"
-    raise ValueError(
+    return ValueError(
         f"received the model name {name!r}; expected one of {', '.join(_LIBRARY)}; polynomial(degree) and "
-        f"rational(p, q) make others: {advice}"
+        f"rational(p, q) make others: {advice}{more}"
     )
 
 
@@ -173,7 +178,9 @@ def named(text: str) -> CurveForm | None:
         When it is one word of more than three letters that names no model: a slip of the pen would fit a constant.
     """
     text = text.strip()
-    return model(text) if text in _LIBRARY or (len(text) > 3 and text.isidentifier()) else None
+    if text not in _LIBRARY and len(text) > 3 and text.isidentifier():
+        raise _unknown(text, f"; a constant is 1*{text}")
+    return _LIBRARY.get(text)
 
 
 def form_of(formula: Formula) -> CurveForm | None:

@@ -13,10 +13,13 @@ from . import checks
 BEYOND_LM = ("callback", "jac_sparsity", "tr_solver", "tr_options")
 #: All of them: MINPACK's, and those of `least_squares`.
 MINPACK = ("col_deriv", "ftol", "xtol", "gtol", "maxfev", "epsfcn", "factor", "diag")
-KNOWN = {*MINPACK, *BEYOND_LM, "max_nfev", "loss", "f_scale", "x_scale", "diff_step", "verbose", "kwargs", "workers"}
+KNOWN = {*MINPACK, *BEYOND_LM, "max_nfev", "loss", "f_scale", "x_scale", "diff_step", "verbose", "workers"}
 #: What to do about words of other packages.
 ADVICE = {
-    "weights": "pass sigma=1/weights",
+    "weights": "pass sigma=1/sqrt(weights) where they multiply squares (sosolve.fit_curves), sigma=1/weights where "
+    "they multiply residuals (lmfit, numpy.polyfit)",
+    "sample_weight": "pass sigma=1/sqrt(sample_weight)",
+    "kwargs": "bind further arguments with functools.partial",
     "tol": "pass ftol, xtol or gtol",
     "max_iter": "pass max_nfev",
     "maxiter": "pass max_nfev",

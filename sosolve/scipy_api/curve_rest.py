@@ -57,14 +57,18 @@ def _bends(task: CurveTask, outcome: OptimizeResult) -> list[int]:
     loss = robust_loss(task.keywords.get("loss", "linear"), task.keywords.get("f_scale", 1.0))
     with np.errstate(all="ignore"):
         for j, length in enumerate(column_norms(dense_jacobian(outcome.jac)).tolist()):
-            rises = [_rise(task, theta, j, step * norm(r) / length, r, loss) for step in STEPS] if length > 0.0 else [0.0]
+            steps = [step * norm(r) / length for step in STEPS] if length > 0.0 else []
+            rises = [_rise(task, theta, j, step, r, loss) for step in steps] or [0.0]
             if 0.0 < 0.5 * rises[0] <= rises[-1] <= 2.0 * rises[0] < math.inf:
                 bent.append(j)
     return bent
 
 
 def _rise(task: CurveTask, theta: np.ndarray, j: int, step: float, r: np.ndarray, loss: RobustLoss | None) -> float:
-    """Return the lesser slope of r'r, or of the robust loss, at which it rises to both sides along a parameter, NaN beyond the bounds."""
+    """Return the lesser slope at which r'r, or a robust loss, rises to both sides along a parameter.
+
+    NaN beyond the bounds.
+    """
     slopes = []
     for side in (step, -step):
         moved = theta.copy()

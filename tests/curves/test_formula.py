@@ -127,6 +127,9 @@ def test_what_is_no_formula_is_refused_at_once_in_three_parts(attack):
         ("y = a*x", "the character '='", 3, "right-hand side"),
         ("a*x + expp(x)", "a call of 'expp'", 7, "did you mean exp"),
         ("a*x*(x > 1)", "a comparison", 6, "where(x < c, a, b)"),
+        ("where(x < c && x > 0, a, b)", "the character '&'", 13, "a chain such as 0 < x < c"),
+        ("where(x < c and x > 0, a, b)", "the word 'and'", 13, "a chain such as 0 < x < c"),
+        ("where(x =< c, a, b)", "the character '='", 9, "a comparison is ==, <= or >="),
         ("a*x if x else b", "the word 'if'", 5, "choose another name"),
         ("été*exp(x, x)", "2 arguments of 'exp'", 5, "by position"),
         ("a*x + 9**9**9**9", "a constant that is no finite double", 10, "rescale"),
@@ -432,6 +435,7 @@ def test_a_branch_that_is_not_taken_leaves_no_trace():
     assert parse("a*heaviside(x - b, 0.5)", 1).value(x, [2.0, 1.0]).tolist() == [0.0, 1.0, 2.0, 2.0]
     assert parse("a*hypot(x, b*0) + atan2(b*x, 0)*0", 1).jacobian(x[:1], [2.0, 1.0]).tolist() == [[0.0, 0.0]]
     assert "c > x" in parse("where(x < c, a, b)", 1).latex()
+    assert r"\neq 0" in parse("where(x, a, b)", 1).latex()
 
 
 def test_expit_and_its_slope_are_exact_in_both_tails():
