@@ -3,16 +3,18 @@
 import functools
 import math
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import scipy.optimize
-from scipy.optimize import OptimizeWarning
+from scipy.optimize import OptimizeResult, OptimizeWarning
 from scipy.sparse import csr_array
 from sklearn.exceptions import ConvergenceWarning
 
 from sosolve import NonlinearLeastSquares, curve_fit, fit_curves, least_squares, minimize
-from sosolve.scipy_api.curve_end import flat_directions, kicked
+from sosolve.scipy_api.curve_end import flat_directions, kicked, settle_at_rounding, shaken
+from sosolve.scipy_api.curve_rest import why_at_rest
 from sosolve.scipy_api.failures import FitError
 
 X = np.linspace(0.0, 4.0, 40)
@@ -276,6 +278,33 @@ def test_a_fit_without_an_end_is_returned_with_a_warning():
     assert np.isfinite(popt).all()
     with pytest.raises(FitError, match="maximum number"):
         curve_fit(logistic, x, y, [1.7, 2.6, 2.7], max_nfev=30)
+
+
+@pytest.mark.parametrize(
+    ("actual", "keywords", "rests"), [(1e-9, {}, True), (1e-9, {"ftol": 0}, False), (1e-7, {}, False)]
+)
+def test_a_slow_end_rests_where_the_caller_asked_for_nothing_else(actual, keywords, rests):
+    step = SimpleNamespace(accepted=True, actual=actual, value=1.0)
+    outcome = OptimizeResult(status=0, nit=2000, history=[step] * 10)
+    why = why_at_rest(SimpleNamespace(keywords=keywords), outcome)
+    assert ("falling by less than 1.49e-08 of itself a step, after 2000 steps" in why) == rests
+    assert bool(why) == rests
+
+
+@pytest.mark.parametrize(("column", "settles"), [([1.0, 1.0], True), ([1.0, 0.0], False)])
+def test_a_stalled_fit_settles_where_its_slopes_are_rounding(column, settles):
+    """Residuals of 1e-13 of y, whose cosine with the column is 0, or 0.7."""
+    fun, jac = np.array([1e-13, -1e-13]), np.array(column)[:, None]
+    outcome = OptimizeResult(fun=fun, jac=jac, grad=jac.T @ fun, active_mask=np.zeros(1), success=False)
+    settle_at_rounding(outcome, 1.0)
+    assert outcome.success == settles
+
+
+def test_a_shaken_start_lies_on_no_symmetry():
+    """Every parameter moves by another share, up to a tenth, and stays inside of the box."""
+    assert shaken(np.array([1.0, 1.0, 0.0]), {}) == pytest.approx([1.03, 0.935, 0.1])
+    box = {"lower": np.zeros(3), "upper": np.ones(3)}
+    assert shaken(np.array([1.0, 1.0, 0.0]), box) == pytest.approx([1.0, 0.935, 0.1])
 
 
 def test_one_point_and_two_parameters():
