@@ -192,8 +192,12 @@ def test_a_minimum_at_a_kink_is_returned_with_a_warning(model):
 
 @pytest.mark.parametrize(
     ("keywords", "what"),
-    [({"jac_sparsity": csr_array(np.ones((40, 4)))}, "sum of squares"), ({"loss": "soft_l1", "f_scale": 0.1}, "loss")],
-    ids=["sparse", "robust"],
+    [
+        ({"jac_sparsity": csr_array(np.ones((40, 4)))}, "sum of squares"),
+        ({"loss": "soft_l1", "f_scale": 0.1}, "loss"),
+        ({"loss": "soft_l1", "f_scale": None}, "loss"),
+    ],
+    ids=["sparse", "robust", "scaled"],
 )
 def test_a_kink_is_seen_whatever_is_minimised(keywords, what):
     """Sparse Jacobians have one too, and a robust loss has a V where the sum of squares may have none."""

@@ -44,11 +44,11 @@ def minimum(task: CurveTask) -> tuple[OptimizeResult, Covariance]:
     Parameters
     ----------
     task : CurveTask
-        With a function as f, see `CurveTask.as_function`.
+        With a function as f, see `CurveTask.as_function`, and the scale of a robust loss, see `with_scale`.
     """
     fit = _fitted
     if not task.keywords.keys() <= OWN:
-        fit, task = _by_least_squares, replace(task, keywords=_with_scale(task))
+        fit = _by_least_squares
     outcome = fit(task)
     uncertain = _uncertainty(outcome, task)
     told_to_end = outcome.status == -2 or (outcome.status == 0 and "max_nfev" in task.keywords)
@@ -172,12 +172,19 @@ def _by_least_squares(task: CurveTask) -> OptimizeResult:
     return least_squares(lambda p: data.whitened(f(data.x, *p) - data.y), task.theta, exact, **settings)
 
 
-def _with_scale(task: CurveTask) -> dict:
-    """Return the keywords with the f_scale that `least_squares` would take from the first residuals."""
+def with_scale(task: CurveTask) -> CurveTask:
+    """Return the task with the f_scale that `least_squares` would take from the first residuals.
+
+    Parameters
+    ----------
+    task : CurveTask
+        With a function as f.
+    """
     keywords = task.keywords
     if keywords.get("f_scale", 1.0) is not None or keywords.get("loss", "linear") == "linear":
-        return keywords
-    return {**keywords, "f_scale": mad_scale(first_residuals(task.f, task.data, task.theta)[0])}
+        return task
+    scale = mad_scale(first_residuals(task.f, task.data, task.theta)[0])
+    return replace(task, keywords={**keywords, "f_scale": scale})
 
 
 def _uncertainty(outcome: OptimizeResult, task: CurveTask) -> Covariance:

@@ -12,7 +12,7 @@ from .callable_rows import CallableRows
 from .compiled import formula_fit
 from .curve_data import curve_data
 from .curve_end import cause_of_failure, info_of, matrix_of
-from .curve_minimum import minimum
+from .curve_minimum import minimum, with_scale
 from .curve_rest import why_at_rest
 from .curve_start import UNBOUNDED, is_worse_than_constant
 from .curve_task import CurveTask, curve_task
@@ -136,7 +136,7 @@ def curve_fit(
         if found is not None:
             _check_jac(task, found[0])
             return found
-    task = task.as_function()
+    task = with_scale(task.as_function())
     outcome, uncertain = minimum(task)
     if not outcome.success:
         why = "" if _accusation(task, outcome.x) else why_at_rest(task, outcome)
