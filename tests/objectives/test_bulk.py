@@ -94,8 +94,13 @@ def test_it_is_left_alone_where_it_saves_nothing(case):
 
 
 def test_it_is_left_alone_for_several_outputs():
-    term = DataTerm(LinearModel(np.zeros((N, D)), 3), SoftmaxLoss(3), np.zeros(N), np.array([1.0 / N]))
-    assert module.bulk_of(term, np.zeros((N, 3)), 1e-3) is None
+    """Their curvature is a matrix for each row, though many rows may hardly bend."""
+    model = LinearModel(np.zeros((N, D)), 3)
+    model.kernels = numba_cpu
+    term = DataTerm(model, SoftmaxLoss(3), np.zeros(N), np.array([1.0 / N]))
+    h = np.where(np.arange(N) % 3 > 0, 1e-9, 1.0)
+    assert module.bulk_of(term, h, 1e-3) is not None
+    assert module.bulk_of(term, h[:, None] * np.ones(3), 1e-3) is None
 
 
 def test_a_fit_reads_fewer_rows_and_ends_where_it_did(solved, monkeypatch):
