@@ -113,8 +113,10 @@ def cholesky(H: Array) -> Array | None:
     xp = namespace(H)
     if xp is np:
         L, info = scipy.linalg.lapack.dpotrf(H, lower=1, clean=1)
-        if info != 0:
-            return None
+        pivots = L.diagonal().tolist()
+        if info != 0 or not math.isfinite(sum(pivots)):
+            return None  # LAPACK passes over NaN, and so does min
+        smallest, top = min(pivots), max(diagonal_of(H).tolist())
     else:
         try:
             with _errors_of(H):
@@ -123,12 +125,6 @@ def cholesky(H: Array) -> Array | None:
             if "LinAlgError" in type(error).__name__:
                 return None
             raise
-    if xp is np:
-        pivots = L.diagonal().tolist()
-        if not math.isfinite(sum(pivots)):
-            return None  # LAPACK passes over NaN, and so does min
-        smallest, top = min(pivots), max(diagonal_of(H).tolist())
-    else:
         smallest, top = floats(xp.min(diagonal_of(L)), xp.max(diagonal_of(H)))
     if not (smallest > 0.0 and smallest * smallest > H.shape[0] * spacing(H) * top):
         return None

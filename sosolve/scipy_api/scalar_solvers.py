@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from scipy.optimize import OptimizeWarning
@@ -14,77 +13,21 @@ from ..solvers.bounded import BoundedLBFGS, BoundedTrustRegion
 from ..solvers.bounds import Box
 from . import checks
 
-
-@dataclass(kw_only=True)
-class _Referenced(Solver):
-    """A solver whose decrement is compared with what the fit has won so far too, not with |f| alone.
-
-    So a minimum of 0, or one that a constant has moved there, is recognised, and a function in tiny units does not
-    end at its start.
-
-    Parameters
-    ----------
-    reference : float, default=0
-        f at the start.
-    """
-
-    reference: float = 0.0
-
-    def level(self, point: Any) -> float:
-        """Return tol^2 max(|f|, f(x0) - f)."""
-        return self.decrement_tol**2 * max(abs(point.value), self.reference - point.value)
-
-
-@dataclass(kw_only=True)
-class _NewtonCG(_Referenced, NewtonCG):
-    """See `_Referenced`."""
-
-
-@dataclass(kw_only=True)
-class _NewtonCholesky(_Referenced, NewtonCholesky):
-    """See `_Referenced`."""
-
-
-@dataclass(kw_only=True)
-class _TrustRegion(_Referenced, TrustRegion):
-    """See `_Referenced`."""
-
-
-@dataclass(kw_only=True)
-class _BFGS(_Referenced, BFGS):
-    """See `_Referenced`."""
-
-
-@dataclass(kw_only=True)
-class _LBFGS(_Referenced, LBFGS):
-    """See `_Referenced`."""
-
-
-@dataclass(kw_only=True)
-class _BoundedTrustRegion(_Referenced, BoundedTrustRegion):
-    """See `_Referenced`."""
-
-
-@dataclass(kw_only=True)
-class _BoundedLBFGS(_Referenced, BoundedLBFGS):
-    """See `_Referenced`."""
-
-
 _KRYLOV = {"preconditioner": "none"}
 #: Our solvers and their settings by lower-case names: ours first, then SciPy's.
 METHODS: dict[str, tuple[type[Solver], dict[str, Any]]] = {
-    "newton-cg": (_NewtonCG, _KRYLOV),
-    "newton-cholesky": (_NewtonCholesky, {}),
-    "trust-region": (_TrustRegion, _KRYLOV),
-    "bfgs": (_BFGS, {}),
-    "l-bfgs": (_LBFGS, {}),
-    "lbfgs": (_LBFGS, {}),
-    "l-bfgs-b": (_LBFGS, {}),
-    "tnc": (_NewtonCG, _KRYLOV),
-    "trust-ncg": (_TrustRegion, _KRYLOV),
-    "trust-krylov": (_TrustRegion, _KRYLOV),
-    "trust-exact": (_TrustRegion, {"subproblem": "dogleg"}),
-    "dogleg": (_TrustRegion, {"subproblem": "dogleg"}),
+    "newton-cg": (NewtonCG, _KRYLOV),
+    "newton-cholesky": (NewtonCholesky, {}),
+    "trust-region": (TrustRegion, _KRYLOV),
+    "bfgs": (BFGS, {}),
+    "l-bfgs": (LBFGS, {}),
+    "lbfgs": (LBFGS, {}),
+    "l-bfgs-b": (LBFGS, {}),
+    "tnc": (NewtonCG, _KRYLOV),
+    "trust-ncg": (TrustRegion, _KRYLOV),
+    "trust-krylov": (TrustRegion, _KRYLOV),
+    "trust-exact": (TrustRegion, {"subproblem": "dogleg"}),
+    "dogleg": (TrustRegion, {"subproblem": "dogleg"}),
 }
 #: Solvers that see gradients alone.
 FIRST_ORDER = (BFGS, LBFGS, BoundedLBFGS)
@@ -128,7 +71,7 @@ def _bounded(cls: type[Solver]) -> type[Solver]:
             "received finite `bounds` for the method 'bfgs', which has none; expected another method: use 'l-bfgs', "
             "'trust-region' or 'newton-cg'"
         )
-    return _BoundedLBFGS if issubclass(cls, LBFGS) else _BoundedTrustRegion
+    return BoundedLBFGS if issubclass(cls, LBFGS) else BoundedTrustRegion
 
 
 def solver_of(cls: type[Solver], settings: dict[str, Any], options: Mapping) -> Any:

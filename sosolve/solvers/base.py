@@ -88,6 +88,9 @@ class Solver:
 
     needs: ClassVar[tuple[str, ...]] = ("grad",)
     name: ClassVar[str] = ""
+    #: The value at the start, where a minimum of 0 is likely: decrements are compared with what the fit has won so far
+    #: too, so that such a minimum is recognised, and a function in tiny units does not end at its start.
+    reference = 0.0
     #: Iterations where max_iter is None.
     default_max_iter: ClassVar[int] = 100
     #: Whether it minimises objectives with a part that is not smooth.
@@ -152,9 +155,9 @@ class Solver:
         return 1e-4 if self.tol is None else self.tol
 
     def level(self, point: Point) -> float:
-        """Return the bound on half the squared decrement at this point: tol^2 |value|."""
+        """Return the bound on half the squared decrement at this point: tol^2 max(|value|, reference - value)."""
         tol = self.decrement_tol
-        return tol * tol * abs(point.value)  # a power raises where it overflows
+        return tol * tol * max(abs(point.value), self.reference - point.value)  # a power raises where it overflows
 
     def converged(self, point: Point, half_squared_decrement: float) -> bool:
         """Return whether the point meets `tol` and `gtol`.
